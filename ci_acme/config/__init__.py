@@ -1,0 +1,1 @@
+"""The config file: schema, loading with the origin of every value, and errors that people can act on."""

@@ -1,0 +1,1 @@
+"""Zones, delegation, propagation and the solver."""

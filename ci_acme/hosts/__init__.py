@@ -1,0 +1,1 @@
+"""The CI system that a run is in."""

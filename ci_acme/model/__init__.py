@@ -1,0 +1,1 @@
+"""Values without behaviour or I/O."""

@@ -1,0 +1,1 @@
+"""The imperative shell: carries a plan out through ports."""

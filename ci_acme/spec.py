@@ -1,0 +1,69 @@
+"""What a provider says about itself: data only, so that listing providers imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """The families of providers."""
+
+    DNS = "dns"
+    STORE = "store"
+    SECRETS = "secrets"
+    SIGNER = "signer"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A catalogue row.
+
+    `adapter` and `settings` are import strings `package.module:Name`: the adapter is called as `adapter(settings,
+    context)`; the settings class is a pydantic model derived from `ci_acme.settings`. `extra` is the Python extra that
+    brings its dependencies, None for none. `permissions` are what it needs at the platform, for people to read.
+    """
+
+    name: str
+    kind: Kind
+    adapter: str
+    settings: str
+    summary: str
+    extra: str | None = None
+    permissions: tuple[str, ...] = ()
+
+
+PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.DNS: (
+        "route53",
+        "google-cloud-dns",
+        "azure-dns",
+        "cloudflare",
+        "digitalocean",
+        "hetzner",
+        "ovh",
+        "powerdns",
+        "acme-dns",
+        "httpreq",
+        "hook",
+        "lexicon",
+    ),
+    Kind.STORE: (
+        "aws-secrets-manager",
+        "aws-ssm",
+        "aws-acm",
+        "aws-s3",
+        "gcp-secret-manager",
+        "gcp-certificate-manager",
+        "azure-key-vault",
+        "azure-key-vault-secret",
+        "vault",
+        "kubernetes",
+        "github-secrets",
+        "gitlab-variables",
+    ),
+    Kind.SECRETS: ("aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault"),
+    Kind.SIGNER: ("aws-kms", "gcp-kms", "azure-key", "vault-transit"),
+}
+"""Names of the contract that this version knows and does not have yet; a row in a catalogue takes a name over."""

@@ -1,0 +1,1 @@
+"""Public: fakes and the contract suites that any provider must pass."""
