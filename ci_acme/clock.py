@@ -6,7 +6,7 @@ import threading
 import time
 from datetime import datetime, timezone
 
-from ci_acme.errors import Interrupted
+from ci_acme.errors import Interrupted, Terminated
 
 
 class SystemClock:
@@ -18,9 +18,11 @@ class SystemClock:
     def __init__(self, *, _stopped: threading.Event | None = None, _shielded: bool = False) -> None:
         self._stopped = _stopped or threading.Event()
         self._shielded = _shielded
+        self._terminated = False
 
-    def stop(self) -> None:
-        """Tell everything that waits on this clock to end."""
+    def stop(self, *, terminated: bool = False) -> None:
+        """Tell everything that waits on this clock to end, with `Terminated` instead of `Interrupted` if so told."""
+        self._terminated = self._terminated or terminated
         self._stopped.set()
 
     @property
@@ -47,7 +49,8 @@ class SystemClock:
     def check(self) -> None:
         """Raise `Interrupted` if the run shall stop."""
         if not self._shielded and self._stopped.is_set():
-            raise Interrupted("interrupted", fix="run the same command again")
+            kind = Terminated if self._terminated else Interrupted
+            raise kind("the run was stopped by a signal", fix="run the same command again")
 
     def shielded(self) -> SystemClock:
         """The same clock for cleaning up."""

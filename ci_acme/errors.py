@@ -41,6 +41,7 @@ __all__ = [
     "SecretError",
     "StoreNotWritable",
     "StoreReadError",
+    "Terminated",
     "UsageError",
     "ZoneNotFound",
     "worst_exit_status",
@@ -235,7 +236,11 @@ class Finding(CiAcmeError, code="check.finding", exit_status=9, fault=Fault.USER
 
 
 class Interrupted(CiAcmeError, code="run.interrupted", exit_status=130, fault=Fault.HOST, retryable=True):
-    """SIGINT or SIGTERM. The process exits with 128 + the signal's number."""
+    """SIGINT (Ctrl-C, a cancelled job)."""
+
+
+class Terminated(Interrupted, code="run.terminated", exit_status=143):
+    """SIGTERM."""
 
 
 PRECEDENCE: Final = (1, 6, 5, 8, 4, 7, 3, 2)

@@ -1,0 +1,141 @@
+"""Keep, deliver, renew or issue: what a run does about one certificate, from what its stores hold.
+
+Pure: the caller reads the stores, describes the certificates, asks ARI, and passes `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from ci_acme.model.material import CertificateFacts
+from ci_acme.model.records import Metadata, format_time
+from ci_acme.model.spec import CertificateSpec
+
+
+class Action(Enum):
+    """What is to be done."""
+
+    KEEP = "keep"
+    DELIVER = "deliver"
+    RENEW = "renew"
+    ISSUE = "issue"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """What one store holds, as far as it matters for a decision.
+
+    `problem` says why there is nothing to judge (`no certificate`, `privkey.pem is missing`); then `facts` is None.
+    """
+
+    label: str
+    facts: CertificateFacts | None = None
+    metadata: Metadata | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the stores have to offer for a spec.
+
+    `best` is the index of the store whose certificate is right and lives longest, None if none is right. `missing` are
+    the stores that do not hold that certificate. `reason` says why the first store's content is not right.
+    `predecessor` is the index of a certificate of the same CA that the new one replaces.
+    """
+
+    best: int | None
+    missing: tuple[int, ...]
+    reason: str
+    predecessor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action, the reason in words, and the indices of stores to deliver to (for `DELIVER`)."""
+
+    action: Action
+    reason: str
+    missing: tuple[int, ...] = ()
+
+
+def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | None:
+    """Why a store's content is not the certificate that is asked for; None if it is."""
+    facts, metadata = view.facts, view.metadata
+    if facts is None:
+        return f"{view.problem or 'no certificate'} in {view.label}"
+    if set(facts.names) != set(spec.names):
+        return f"the certificate in {view.label} has other names: {_difference(spec.names, facts.names)}"
+    if now >= facts.not_after:
+        return f"the certificate in {view.label} expired at {format_time(facts.not_after)}"
+    if metadata is None:
+        return f"the certificate in {view.label} was not put there by ci-acme (no metadata that belongs to it)"
+    if metadata.authority != spec.directory:
+        return f"the certificate in {view.label} is from another CA ({metadata.authority})"
+    if metadata.profile != spec.profile:
+        return f"the certificate in {view.label} has the profile {metadata.profile or 'of the CA’s choice'}"
+    if facts.key_type != spec.key:
+        found = facts.key_type.value if facts.key_type else "of another kind"
+        return f"the key in {view.label} is {found}, not {spec.key.value}"
+    return None
+
+
+def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:
+    """Judge every store's content."""
+    reasons = [mismatch(spec, view, now) for view in views]
+    good = [index for index, reason in enumerate(reasons) if reason is None]
+    best = max(good, key=lambda index: _expiry(views[index]), default=None)
+    predecessors = [index for index, view in enumerate(views) if _is_predecessor(spec, view)]
+    if best is None:
+        reason = next((reason for reason in reasons if reason), "no certificate")
+        return Selection(None, tuple(range(len(views))), reason, next(iter(predecessors), None))
+    missing = tuple(i for i, view in enumerate(views) if not _same(view, views[best]))
+    return Selection(best, missing, next((reason for reason in reasons if reason), ""), best)
+
+
+def decide(selection: Selection, renew_after: datetime | None, now: datetime, *, force: bool) -> Decision:
+    """The decision, given when the best certificate is due (None if there is no best one)."""
+    if selection.best is None or renew_after is None:
+        action = Action.ISSUE if selection.predecessor is None else Action.RENEW
+        return Decision(action, selection.reason)
+    if force:
+        return Decision(Action.RENEW, "--force was given")
+    if now >= renew_after:
+        return Decision(Action.RENEW, f"due since {format_time(renew_after)}")
+    if selection.missing:
+        return Decision(Action.DELIVER, selection.reason or "a store holds an older certificate", selection.missing)
+    return Decision(Action.KEEP, f"valid; next renewal after {format_time(renew_after)}")
+
+
+def _expiry(view: StoreView) -> datetime:
+    assert view.facts is not None
+    return view.facts.not_after
+
+
+def _same(view: StoreView, other: StoreView) -> bool:
+    return view.facts is not None and other.facts is not None and view.facts.sha256 == other.facts.sha256
+
+
+def _is_predecessor(spec: CertificateSpec, view: StoreView) -> bool:
+    """RFC 9773 section 5: a predecessor is of the same CA and shares a name."""
+    if view.facts is None or view.metadata is None or view.metadata.authority != spec.directory:
+        return False
+    return bool(set(view.facts.names) & set(spec.names))
+
+
+def _difference(wanted: Sequence[str], found: Sequence[str]) -> str:
+    lacking = sorted(set(wanted) - set(found))
+    extra = sorted(set(found) - set(wanted))
+    parts = []
+    if lacking:
+        parts.append("lacks " + _some(lacking))
+    if extra:
+        parts.append("has " + _some(extra) + " besides")
+    return "; ".join(parts)
+
+
+def _some(names: Sequence[str], limit: int = 3) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,1 +1,0 @@
-"""The imperative shell: carries a plan out through ports."""
