@@ -140,6 +140,10 @@ class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE
     """No store could take the certificate; found before anything was ordered."""
 
 
+class StoreReadError(ConfigError, code="store.read", fault=Fault.STORE, retryable=True):
+    """No store can be read, so that nothing can be decided; nothing was ordered."""
+
+
 # 3
 
 
@@ -214,10 +218,6 @@ class CertificateRejected(CaError, code="ca.certificate"):
 
 class DeliveryError(CiAcmeError, code="store.write", exit_status=6, fault=Fault.STORE, retryable=True):
     """A certificate was issued and a store did not take it. Run again: it is delivered without a new order."""
-
-
-class StoreReadError(DeliveryError, code="store.read"):
-    """A store cannot be read, so that nothing can be decided about it."""
 
 
 # 7, 8, 9

@@ -39,9 +39,7 @@ class Option:
 GLOBALS: Final = (
     Option("--config", _SUMMARY["--config FILE"], metavar="FILE"),
     Option("--output", _SUMMARY["--output text|json"], "choice", choices=("text", "json")),
-    Option(
-        "--log-level", _SUMMARY["--log-level LEVEL"], "choice", choices=("error", "warning", "info", "debug")
-    ),
+    Option("--log-level", _SUMMARY["--log-level LEVEL"], "choice", choices=("error", "warning", "info", "debug")),
     Option("--log-format", _SUMMARY["--log-format text|json"], "choice", choices=("text", "json")),
     Option("--no-color", _SUMMARY["--no-color"], "flag"),
 )
@@ -61,8 +59,12 @@ SOURCE: Final = (
     Option("--agree-terms", "agree to the CA's terms of service", "flag"),
     Option("--account-key", "reference to the account key, e.g. file:PATH or env:NAME", metavar="REFERENCE"),
     Option("--profile", "the CA's certificate profile", metavar="NAME"),
-    Option("--key", "key type of the certificate", "choice", choices=(
-        "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")),
+    Option(
+        "--key",
+        "key type of the certificate",
+        "choice",
+        choices=("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"),
+    ),
     Option("--resolver", "name server to ask, HOST[:PORT]; repeat it", "list", "SERVER"),
     Option("--state", "where a run keeps what it remembers (default: sqlite:.ci-acme/state.db)", metavar="URL"),
 )

@@ -35,6 +35,7 @@ class StoreView:
     facts: CertificateFacts | None = None
     metadata: Metadata | None = None
     problem: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> 
     if best is None:
         reason = next((reason for reason in reasons if reason), "no certificate")
         return Selection(None, tuple(range(len(views))), reason, next(iter(predecessors), None))
-    missing = tuple(i for i, view in enumerate(views) if not _same(view, views[best]))
+    missing = tuple(i for i, view in enumerate(views) if reasons[i] or not _same(view, views[best]))
     return Selection(best, missing, next((reason for reason in reasons if reason), ""), best)
 
 

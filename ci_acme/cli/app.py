@@ -1,0 +1,94 @@
+"""Runs one command: options, console, errors and exit status in one place."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ci_acme.cli.console import Console
+from ci_acme.cli.options import parse
+from ci_acme.errors import CiAcmeError, InternalError
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, dispatch, and turn every way out into an exit status and one result document."""
+    console = Console()
+    try:
+        options = parse(arguments, os.environ)
+        console = make_console(options, os.environ)
+        module = importlib.import_module(f"ci_acme.cli.{options.command}")
+        status: int = module.main(options, console)
+        sys.stdout.flush()
+    except SystemExit as leaving:  # argparse after --help
+        return int(leaving.code or 0)
+    except CiAcmeError as error:
+        return _fail(error, console, arguments)
+    except KeyboardInterrupt:
+        console.close()
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
+        return 1
+    except Exception as error:  # noqa: BLE001 - the one place where a defect of ours becomes a message
+        return _defect(error, console, arguments)
+    finally:
+        console.close()
+    return status
+
+
+def make_console(options: Any, environ: Mapping[str, str]) -> Console:
+    """The console that the global options ask for."""
+    plain = getattr(options, "no_color", False) or bool(environ.get("NO_COLOR"))
+    return Console(
+        level=getattr(options, "log_level", "info"),
+        form=getattr(options, "log_format", "text"),
+        color=False if plain else None,
+    )
+
+
+def wants_json(options: Any) -> bool:
+    """Whether stdout carries one JSON document."""
+    return getattr(options, "output", "text") == "json"
+
+
+def _fail(error: CiAcmeError, console: Console, arguments: list[str]) -> int:
+    console.error(error)
+    if _json_asked(arguments):
+        command = next((part for part in arguments if not part.startswith("-")), "")
+        document = {
+            "schema": "ci-acme/result/1",
+            "command": command,
+            "exit_code": error.exit_status,
+            "changed": False,
+            "certificates": [],
+            "error": error.as_dict(),
+        }
+        print(json.dumps(document, indent=2))
+    return error.exit_status
+
+
+def _defect(error: Exception, console: Console, arguments: list[str]) -> int:
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " <- ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames[-4:]))
+    defect = InternalError(
+        f"a defect in ci-acme: {type(error).__name__} at {where}",
+        fix="please report this line with `ci-acme version`; the message is left out as it could hold a secret, "
+        "and CI_ACME_TRACEBACK=1 shows it",
+    )
+    if os.environ.get("CI_ACME_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    return _fail(defect, console, arguments)
+
+
+def _json_asked(arguments: list[str]) -> bool:
+    """Also where the command line could not be parsed."""
+    joined = " ".join(arguments)
+    if "--output=json" in joined or "--output json" in joined:
+        return True
+    return "--output" not in joined and os.environ.get("CI_ACME_OUTPUT") == "json"

@@ -1,0 +1,117 @@
+"""stderr for people: a live line on a terminal, plain lines in CI, JSON lines for machines.
+
+stdout belongs to the result alone. A wait that lasts shows on which server and for how long: on a terminal at once, in
+plain lines as a heartbeat, because a silent CI job looks like a hung one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any, Final, TextIO
+
+from ci_acme.errors import CiAcmeError
+from ci_acme.model.events import Event, Finished, Started, Step, Waiting, Warned
+
+LEVELS: Final = {"error": 0, "warning": 1, "info": 2, "debug": 3}
+HEARTBEAT: Final = 10.0
+"""Seconds between two lines about the same wait when stderr is not a terminal."""
+
+_COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+class Console:
+    """Writes events and errors to stderr. Thread-safe; `__call__` is an `Observer`."""
+
+    def __init__(
+        self, *, level: str = "info", form: str = "text", color: bool | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._level = LEVELS[level]
+        self._json = form == "json"
+        self._live = not self._json and self._stream.isatty()
+        self._color = self._live if color is None else color and not self._json
+        self._lock = threading.Lock()
+        self._line = ""
+        self._last: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Show an event, if the level lets it through."""
+        if isinstance(event, Waiting):
+            self._waiting(event)
+        elif isinstance(event, Warned):
+            self.warning(event.text, certificate=event.certificate)
+        elif isinstance(event, Step):
+            self._write("debug" if event.text.startswith("request ") else "info", event.certificate, event.text)
+        elif isinstance(event, Started):
+            self._write("info", event.certificate, f"{event.action}: {event.reason}")
+        else:
+            assert isinstance(event, Finished)
+            self._write("info", event.certificate, f"{event.action}: {event.reason}", color="green")
+
+    def warning(self, text: str, certificate: str = "") -> None:
+        """A warning, with the certificate that it is about."""
+        self._write("warning", certificate, text, color="yellow", word="warning: ")
+
+    def error(self, error: CiAcmeError, certificate: str = "") -> None:
+        """An error and its fix."""
+        self._write("error", certificate, error.message, color="red", word="error: ", code=error.code, fix=error.fix)
+
+    def info(self, text: str) -> None:
+        """A line without a certificate."""
+        self._write("info", "", text)
+
+    def close(self) -> None:
+        """Wipe the live line."""
+        with self._lock:
+            self._wipe()
+
+    def paint(self, text: str, color: str) -> str:
+        """The text in a colour, if colours are on."""
+        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self._color else text
+
+    def _waiting(self, event: Waiting) -> None:
+        text = f"waiting for {event.what} on {event.where}, {event.seconds:.0f} s"
+        if self._live and self._level >= LEVELS["info"]:
+            with self._lock:
+                self._wipe()
+                self._line = f"{event.certificate}: {text}"[:110]
+                self._stream.write(self._line)
+                self._stream.flush()
+            return
+        key = (event.certificate, event.what)
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._last.get(key, now - HEARTBEAT if event.seconds >= 1 else now) >= HEARTBEAT
+            if due or key not in self._last:
+                self._last[key] = now
+        if due:
+            self._write("info", event.certificate, text)
+
+    def _write(self, level: str, certificate: str, text: str, *, color: str = "", word: str = "", **more: Any) -> None:
+        if LEVELS[level] > self._level:
+            return
+        if self._json:
+            document = {"level": level, "time": _now(), "certificate": certificate or None, "message": text, **more}
+            line = json.dumps({key: value for key, value in document.items() if value not in (None, "")})
+        else:
+            prefix = f"{certificate}: " if certificate else ""
+            line = prefix + (self.paint(word + text, color) if color else word + text)
+            fix = more.get("fix")
+            if fix:
+                line += f"\n  fix: {fix}"
+        with self._lock:
+            self._wipe()
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    def _wipe(self) -> None:
+        if self._line:
+            self._stream.write("\r\x1b[K")
+            self._line = ""
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

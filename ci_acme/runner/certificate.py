@@ -1,0 +1,221 @@
+"""One certificate from what its stores hold to what they shall hold."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from ci_acme.core import renewal
+from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
+from ci_acme.core.report import Outcome, StoreOutcome
+from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, StoreReadError
+from ci_acme.model.events import Finished, Started, Warned
+from ci_acme.model.material import CertificateFacts
+from ci_acme.model.records import Metadata, RenewalMemory
+from ci_acme.ports import Absent, CertificateStore, Present, Unusable
+from ci_acme.runner.jobs import Job
+
+if TYPE_CHECKING:
+    from ci_acme.runner.services import Services
+
+_DONE = {Action.KEEP: "kept", Action.DELIVER: "delivered", Action.RENEW: "renewed", Action.ISSUE: "issued"}
+_WOULD = {
+    Action.KEEP: "would-keep",
+    Action.DELIVER: "would-deliver",
+    Action.RENEW: "would-renew",
+    Action.ISSUE: "would-issue",
+}
+
+
+def process(job: Job, services: Services) -> Outcome:
+    """Keep, deliver, renew or issue one certificate. Never raises a `CiAcmeError`: it is in the outcome."""
+    spec = job.spec
+    outcome = Outcome(spec.name, spec.names, spec.authority, spec.key.value, profile=spec.profile, owner=spec.owner)
+    begun = services.clock.monotonic()
+    try:
+        services.clock.check()
+        _process(job, services, outcome)
+    except CiAcmeError as error:
+        outcome.error = error
+        outcome.action = "failed"
+        outcome.reason = outcome.reason or error.message
+    outcome.seconds["total"] = services.clock.monotonic() - begun
+    services.notify(Finished(spec.name, outcome.action, outcome.reason))
+    return outcome
+
+
+def _process(job: Job, services: Services, outcome: Outcome) -> None:
+    spec = job.spec
+    now = services.clock.now()
+    views = read_stores(job, services)
+    selection = select(spec, views, now)
+    memory: RenewalMemory | None = None
+    renew_after = None
+    if selection.best is not None:
+        best = views[selection.best]
+        assert best.facts is not None
+        assert best.metadata is not None
+        memory = _consult_ca(job, best.facts, best.metadata, services)
+        renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
+    decision = decide(selection, renew_after, now, force=services.force)
+    outcome.reason = decision.reason
+    if services.dry_run:
+        _would(job, views, selection, decision, outcome)
+    elif decision.action in {Action.KEEP, Action.DELIVER}:
+        assert selection.best is not None
+        assert renew_after is not None
+        metadata = views[selection.best].metadata
+        assert metadata is not None
+        fresh = metadata.with_renewal(memory, renew_after)
+        _remember(job, views, selection, fresh, services)
+        if decision.action is Action.DELIVER:
+            _deliver(job, selection.best, decision, fresh, services, outcome)
+        else:
+            outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, views)]
+    else:
+        from ci_acme.runner.issuing import issue
+
+        predecessor = None if selection.predecessor is None else views[selection.predecessor].facts
+        services.notify(
+            Started(spec.name, "renewing" if decision.action is Action.RENEW else "issuing", decision.reason)
+        )
+        issue(job, predecessor, services, outcome)
+        outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+        return
+    if selection.best is not None:
+        describe_outcome(outcome, views[selection.best])
+        outcome.renew_after = renew_after
+    if not services.dry_run:
+        outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+
+
+def read_stores(job: Job, services: Services) -> list[StoreView]:
+    """What every store holds. A store that cannot be read counts as empty unless none can be read."""
+    views: list[StoreView] = []
+    errors: list[StoreReadError] = []
+    for store in job.stores:
+        try:
+            views.append(view_of(store, services))
+        except StoreReadError as error:
+            errors.append(error)
+            services.notify(Warned(job.spec.name, error.message))
+            views.append(StoreView(label_of(store), problem="unreadable content"))
+    if len(errors) == len(job.stores):
+        raise errors[0]
+    return views
+
+
+def view_of(store: CertificateStore, services: Services) -> StoreView:
+    """One store's content, with the certificate described. Raises `StoreReadError`."""
+    state = store.read(deadline=services.deadline)
+    label = label_of(store)
+    if isinstance(state, Absent):
+        return StoreView(label)
+    if isinstance(state, Unusable):
+        return StoreView(label, problem=f"nothing usable ({state.reason})")
+    assert isinstance(state, Present)
+    from ci_acme.ca.inspect import describe
+
+    try:
+        facts = describe(state.certificate)
+    except ValueError as error:
+        return StoreView(label, problem=f"nothing usable ({error})")
+    metadata = state.metadata if state.metadata and state.metadata.sha256 == facts.sha256 else None
+    return StoreView(label, facts, metadata, version=state.version)
+
+
+def label_of(store: CertificateStore) -> str:
+    """How a store is called in reasons: `file:certs/preview`."""
+    return f"{store.provider}:{store.target}"
+
+
+def describe_outcome(outcome: Outcome, view: StoreView) -> None:
+    """Put a certificate's facts into the result."""
+    facts, metadata = view.facts, view.metadata
+    if facts is not None:
+        set_facts(outcome, facts)
+    if metadata is not None:
+        outcome.order = metadata.order
+
+
+def set_facts(outcome: Outcome, facts: CertificateFacts) -> None:
+    """Serial, digests, issuer and dates."""
+    outcome.serial = facts.serial
+    outcome.sha256 = facts.sha256
+    outcome.spki_sha256 = facts.spki_sha256
+    outcome.issuer = facts.issuer
+    outcome.not_before = facts.not_before
+    outcome.not_after = facts.not_after
+
+
+def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services: Services) -> RenewalMemory | None:
+    """ARI, if the policy wants it, the CA has it, and its Retry-After has passed; else what is remembered."""
+    memory = metadata.renewal
+    now = services.clock.now()
+    if memory is None or not job.spec.renew.auto or services.force:
+        return memory
+    if not renewal.may_ask(memory, now, facts.not_after):
+        return memory
+    try:
+        window = services.renewal_window(job.spec.authority, memory.url)
+    except Interrupted:
+        raise
+    except CaError as error:
+        services.notify(Warned(job.spec.name, f"no renewal information from the CA: {error.message}"))
+        return renewal.failed(memory, now, temporary=error.retryable)
+    fresh = renewal.answered(memory, window, now, random.random())  # noqa: S311 - spreads load, guards nothing
+    if fresh.explanation_url and fresh.explanation_url != memory.explanation_url:
+        services.notify(Warned(job.spec.name, f"the CA explains its renewal window at {fresh.explanation_url}"))
+    return fresh
+
+
+def _remember(job: Job, views: list[StoreView], selection: Selection, fresh: Metadata, services: Services) -> None:
+    """Write what the CA said about renewal beside the certificate, where it changed."""
+    for index, (store, view) in enumerate(_pairs(job, views)):
+        if index in selection.missing or view.metadata is None or view.metadata == fresh:
+            continue
+        try:
+            store.annotate(fresh, deadline=services.deadline)
+        except DeliveryError as error:
+            services.notify(Warned(job.spec.name, f"could not note the renewal time: {error.message}"))
+
+
+def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, services: Services, outcome: Outcome) -> None:
+    """Bring the other stores into line from the one that has the certificate, without an order."""
+    from ci_acme.runner.delivery import publish
+
+    services.notify(Started(job.spec.name, "delivering", decision.reason))
+    bundle = job.stores[best].read_bundle(deadline=services.deadline)
+    if bundle is None:
+        store = job.stores[best]
+        raise DeliveryError(
+            f"{label_of(store)} holds the certificate and does not give its key back",
+            fix="run again with --force: a new certificate goes to every store",
+        )
+    missing = [job.stores[index] for index in decision.missing]
+    written = publish(missing, bundle, metadata, services, job.spec.name, action="delivered")
+    by_store = {id(store): result for store, result in zip(missing, written, strict=True)}
+    outcome.stores = [
+        by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores
+    ]
+    outcome.error = next((result.error for result in written if result.error), None)
+
+
+def _would(job: Job, views: list[StoreView], selection: Selection, decision: Decision, outcome: Outcome) -> None:
+    """The result of a dry run: the action, and what it would cost of the CA's limits."""
+    outcome.action = _WOULD[decision.action]
+    ordering = decision.action in {Action.ISSUE, Action.RENEW}
+    touched = range(len(job.stores)) if ordering else decision.missing
+    outcome.stores = [
+        StoreOutcome(store.provider, store.target, "would-write" if i in touched else "kept", view.version)
+        for i, (store, view) in enumerate(_pairs(job, views))
+    ]
+    outcome.cost = {
+        "orders": int(ordering),
+        "names": len(job.spec.names) if ordering else 0,
+        "counts_as": "renewal" if decision.action is Action.RENEW else "new certificate" if ordering else "nothing",
+    }
+
+
+def _pairs(job: Job, views: list[StoreView]) -> list[tuple[CertificateStore, StoreView]]:
+    return list(zip(job.stores, views, strict=True))

@@ -1,0 +1,125 @@
+"""One run over some certificates of a config, side by side."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ci_acme.core.report import Outcome, Result
+from ci_acme.errors import CiAcmeError, UsageError
+from ci_acme.hosts import detect_ci
+from ci_acme.model.events import Observer
+from ci_acme.ports import Clock, Deadline
+from ci_acme.runner.certificate import process
+from ci_acme.runner.jobs import Job, make_jobs
+from ci_acme.runner.services import Services
+
+if TYPE_CHECKING:
+    from ci_acme.config.schema import Config
+
+SIDE_BY_SIDE = 8
+"""Certificates worked on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line decides. `timeout` is in seconds for the whole run."""
+
+    command: str = "issue"
+    force: bool = False
+    dry_run: bool = False
+    allow_new_account: bool = False
+    timeout: float = 900.0
+
+
+class Run:
+    """A run. `abort` may be called from any thread to end what blocks on the network; the clock says why."""
+
+    def __init__(
+        self, config: Config, options: RunOptions, *, clock: Clock, notify: Observer, environ: Mapping[str, str]
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self._options = options
+        self._clock = clock
+        self._started = clock.now()
+        self._begun = clock.monotonic()
+        self._ci = detect_ci(environ)
+        self._config = config
+        self._services = Services(
+            config,
+            run_id=self.id,
+            clock=clock,
+            notify=notify,
+            environ=environ,
+            deadline=Deadline(clock, options.timeout),
+            may_register=options.allow_new_account or self._ci is None,
+            force=options.force,
+            dry_run=options.dry_run,
+        )
+
+    def abort(self) -> None:
+        """End blocked network calls at once."""
+        self._services.abort()
+
+    def issue(self, names: Sequence[str]) -> Result:
+        """Make the named certificates (default: all) valid in their stores; or, in a dry run, say what would happen.
+
+        Raises `UsageError` for an unknown name and `ConfigError` for a provider that cannot be used. Everything that
+        goes wrong with one certificate is in its outcome.
+        """
+        jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
+        try:
+            outcomes = self._work(jobs, lambda job: process(job, self._services))
+        finally:
+            self._services.close()
+        return self._result(outcomes)
+
+    def check(self, names: Sequence[str]) -> list[Any]:
+        """Preflight of the named certificates: a list of findings; nothing is ordered or written."""
+        from ci_acme.runner.checks import check
+
+        jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
+        try:
+            return check(jobs, self._services)
+        finally:
+            self._services.close()
+
+    def cleanup(self) -> list[Any]:
+        """Replay the journal of earlier runs: remove the challenge values that they left."""
+        from ci_acme.runner.leftovers import replay
+
+        try:
+            return replay(self._services)
+        finally:
+            self._services.close()
+
+    def _work(self, jobs: list[Job], work: Callable[[Job], Outcome]) -> list[Outcome]:
+        if len(jobs) == 1:
+            return [work(jobs[0])]
+        with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(jobs)), thread_name_prefix="certificate") as pool:
+            futures: list[Future[Outcome]] = [pool.submit(work, job) for job in jobs]
+            pending = set(futures)
+            while pending:  # a bounded wait, so that signals are handled on every platform
+                _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+            return [future.result() for future in futures]
+
+    def _result(self, outcomes: list[Outcome], error: CiAcmeError | None = None) -> Result:
+        return Result(
+            command=self._options.command,
+            run_id=self.id,
+            ci=self._ci,
+            started=self._started,
+            seconds=self._clock.monotonic() - self._begun,
+            certificates=outcomes,
+            error=error,
+        )
+
+
+def _select(names: Sequence[str], known: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"there is no certificate {unknown[0]!r} in the config", fix=f"use one of: {', '.join(known)}")
+    return list(dict.fromkeys(names)) or known

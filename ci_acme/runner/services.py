@@ -1,0 +1,147 @@
+"""What the certificates of a run share: accounts and connections, the DNS engine, state. Everything is made on use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ci_acme import registry
+from ci_acme.config.secrets import read_secret
+from ci_acme.core.renewal import Window
+from ci_acme.errors import CiAcmeError
+from ci_acme.model.events import Observer, Warned
+from ci_acme.model.secret import Secret
+from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsProvider, ProviderContext
+from ci_acme.spec import Kind
+
+if TYPE_CHECKING:
+    from ci_acme.ca.client import AcmeClient
+    from ci_acme.config.schema import Authority, Config
+    from ci_acme.dns.engine import DnsEngine
+    from ci_acme.runner.authorities import Authorities
+    from ci_acme.state.engine import Engine
+
+
+class Services:
+    """Shared by the threads of a run."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        run_id: str,
+        clock: Clock,
+        notify: Observer,
+        environ: Mapping[str, str],
+        deadline: Deadline,
+        may_register: bool,
+        force: bool,
+        dry_run: bool,
+    ) -> None:
+        self.config = config
+        self.run_id = run_id
+        self.clock = clock
+        self.notify = notify
+        self.deadline = deadline
+        self.may_register = may_register
+        self.force = force
+        self.dry_run = dry_run
+        self._environ = environ
+        self._lock = threading.RLock()
+        self._authorities: Authorities | None = None
+        self._dns: DnsEngine | None = None
+        self._state: Engine | None = None
+
+    def read_secret(self, reference: str) -> Secret:
+        """A secret by its reference, at the last moment."""
+        return read_secret(reference, self._environ)
+
+    def authority(self, name: str) -> Authority:
+        """The config section of a CA."""
+        return self.config.authorities[name]
+
+    @property
+    def authorities(self) -> Authorities:
+        """The CAs of this run."""
+        with self._lock:
+            if self._authorities is None:
+                from ci_acme.runner.authorities import Authorities
+
+                self._authorities = Authorities(self)
+            return self._authorities
+
+    def client(self, authority: str) -> AcmeClient:
+        """An ACME client whose account exists."""
+        return self.authorities.client(authority)
+
+    def renewal_window(self, authority: str, url: str) -> Window:
+        """One answer of a renewalInfo resource, unauthenticated."""
+        return self.authorities.renewal_window(authority, url)
+
+    def solver(self, certificate: str) -> ChallengeSolver:
+        """A solver for one order."""
+        return self.dns.solver(certificate, self.notify)
+
+    @property
+    def dns(self) -> DnsEngine:
+        """The DNS engine of this run."""
+        with self._lock:
+            if self._dns is None:
+                from ci_acme.dns.engine import DnsEngine, DnsEntry
+
+                self._dns = DnsEngine(
+                    [DnsEntry(settings, self._provider_maker(settings)) for settings in self.config.dns],
+                    nameservers=self.config.resolver.nameservers,
+                    clock=self.clock,
+                    journal=self._journal(),
+                )
+            return self._dns
+
+    def provider(self, entry: str) -> DnsProvider | None:
+        """The provider of a config's DNS entry by its zone, None if the config has no such entry."""
+        for settings in self.config.dns:
+            if settings.zone == entry:
+                return self._provider_maker(settings)()
+        return None
+
+    def state(self) -> Engine:
+        """The state, opened on first use. Raises `CiAcmeError` if it cannot be used."""
+        with self._lock:
+            if self._state is None:
+                from ci_acme.state import open_state
+
+                self._state = open_state(self.config.state)
+            return self._state
+
+    def abort(self) -> None:
+        """End blocked network calls; from any thread."""
+        authorities = self._authorities
+        if authorities is not None:
+            authorities.abort()
+
+    def close(self) -> None:
+        """Close connections and state."""
+        with self._lock:
+            if self._authorities is not None:
+                self._authorities.close()
+            if self._state is not None:
+                self._state.close()
+
+    def _provider_maker(self, settings: object) -> Callable[[], DnsProvider]:
+        def make() -> DnsProvider:
+            name = getattr(settings, "provider", "")
+            adapter = registry.load_adapter(registry.find(Kind.DNS, name))
+            provider: DnsProvider = adapter(settings, ProviderContext(self.read_secret, self.clock))
+            return provider
+
+        return make
+
+    def _journal(self):  # type: ignore[no-untyped-def]
+        from ci_acme.state.journal import Journal, NullJournal
+
+        try:
+            return Journal(self.state(), self.run_id)
+        except CiAcmeError as error:
+            self.notify(Warned("", f"challenge records are not journalled: {error.message}"))
+            return NullJournal()
