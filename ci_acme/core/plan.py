@@ -67,20 +67,18 @@ def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | Non
     facts, metadata = view.facts, view.metadata
     if facts is None:
         return f"{view.problem or 'no certificate'} in {view.label}"
-    if set(facts.names) != set(spec.names):
-        return f"the certificate in {view.label} has other names: {_difference(spec.names, facts.names)}"
-    if now >= facts.not_after:
-        return f"the certificate in {view.label} expired at {format_time(facts.not_after)}"
-    if metadata is None:
-        return f"the certificate in {view.label} was not put there by ci-acme (no metadata that belongs to it)"
-    if metadata.authority != spec.directory:
-        return f"the certificate in {view.label} is from another CA ({metadata.authority})"
-    if metadata.profile != spec.profile:
-        return f"the certificate in {view.label} has the profile {metadata.profile or 'of the CA’s choice'}"
-    if facts.key_type != spec.key:
-        found = facts.key_type.value if facts.key_type else "of another kind"
-        return f"the key in {view.label} is {found}, not {spec.key.value}"
-    return None
+    authority = metadata.authority if metadata else spec.directory
+    profile = metadata.profile if metadata else spec.profile
+    found = facts.key_type.value if facts.key_type else "of another kind"
+    problems = (
+        (set(facts.names) != set(spec.names), f"has other names: {_difference(spec.names, facts.names)}"),
+        (now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
+        (metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
+        (authority != spec.directory, f"is from another CA, {authority}"),
+        (profile != spec.profile, f"has the profile {profile}, not {spec.profile}"),
+        (facts.key_type != spec.key, f"has a key that is {found}, not {spec.key.value}"),
+    )
+    return next((f"the certificate in {view.label} {problem}" for wrong, problem in problems if wrong), None)
 
 
 def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:

@@ -52,7 +52,7 @@ def without_ari(not_before: datetime, not_after: datetime, policy: RenewPolicy) 
 def renewal_time(
     not_before: datetime, not_after: datetime, policy: RenewPolicy, memory: RenewalMemory | None
 ) -> datetime:
-    """When this certificate is to be renewed: the time chosen from ARI's window if the policy asks ARI, else by rule."""
+    """When to renew this certificate: the time chosen from ARI's window if the policy asks ARI, else by rule."""
     if policy.auto and memory is not None and memory.chosen is not None:
         return min(memory.chosen, not_after - (not_after - not_before) * LAST_CALL)
     return without_ari(not_before, not_after, policy)

@@ -1,0 +1,54 @@
+"""A CA and a name server of its own for each test: request counts and zone contents are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.lab import ZONE, Lab
+from tests.servers.bind import KEY, OTHER_KEY, OTHER_SECRET, SECRET, Bind
+from tests.servers.pebble import Pebble
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
+    """Makes labs; `records` are those of the main zone, the rest is for Pebble."""
+    with ExitStack() as stack:
+
+        def make(records: list[str] | None = None, **pebble: Any) -> Lab:
+            bind = stack.enter_context(
+                Bind(
+                    _folder(tmp_path, "bind"),
+                    {ZONE: records or [], "second.test": []},
+                    keys={KEY: SECRET, OTHER_KEY: OTHER_SECRET},
+                    policies={ZONE: f'grant "{KEY}" zonesub TXT;', "second.test": f'grant "{OTHER_KEY}" zonesub TXT;'},
+                )
+            )
+            server = stack.enter_context(Pebble(_folder(tmp_path, "pebble"), dns_server=bind.address, **pebble))
+            lab = Lab(_folder(tmp_path, "work"), server, bind)
+            lab.config["dns"][1].update(tsig_name=OTHER_KEY, tsig_secret="env:OTHER_SECRET")
+            return lab
+
+        yield make
+
+
+@pytest.fixture
+def lab(make_lab: MakeLab) -> Lab:
+    """The usual laboratory."""
+    return make_lab()
+
+
+def _folder(tmp_path: Path, name: str) -> Path:
+    path = tmp_path / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = tmp_path / f"{name}-{number}"
+    path.mkdir()
+    return path

@@ -1,0 +1,169 @@
+"""What name servers and neighbours do to a run."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.e2e.conftest import MakeLab
+from tests.e2e.lab import ZONE, Lab, check_store, finish
+from tests.servers.bind import Bind
+from tests.servers.ports import free_ports
+
+pytestmark = pytest.mark.servers
+CHALLENGE = f"_acme-challenge.www.{ZONE}"
+
+
+def test_a_cname_into_another_zone_with_another_key(make_lab: MakeLab) -> None:
+    lab = make_lab(["_acme-challenge.www CNAME www.delegated.second.test."])
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    check_store(lab.store, [f"www.{ZONE}"])
+    assert lab.bind.leftovers() == []
+
+
+def test_a_cname_loop_is_told_with_its_chain(make_lab: MakeLab) -> None:
+    lab = make_lab([f"_acme-challenge.www CNAME a.{ZONE}.", f"a CNAME _acme-challenge.www.{ZONE}."])
+    ran = lab.issue()
+    assert ran.status == 4
+    assert ran.certificate["error"]["code"] == "dns.delegation"
+    assert f"a.{ZONE}" in ran.certificate["error"]["message"]
+
+
+def test_a_foreign_value_survives_with_its_ttl(make_lab: MakeLab) -> None:
+    lab = make_lab(['_acme-challenge.www 333 TXT "somebody-elses"'])
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    assert lab.bind.txt(CHALLENGE) == ["somebody-elses"]
+    (rrset,) = lab.bind.query(CHALLENGE).answer
+    assert rrset.ttl == 333
+
+
+def test_two_runs_at_once_for_one_challenge_name(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.config["certificates"] = {
+        name: {"names": [domain], "stores": [{"provider": "file", "directory": "certs"}]}
+        for name, domain in (("apex", f"pr.{ZONE}"), ("wild", f"*.pr.{ZONE}"))
+    }
+    assert lab.issue("apex").status == 0
+    runs = [lab.start("issue", "--force", "--output", "json", name) for name in ("apex", "wild") * 2]
+    for ran in [finish(run) for run in runs]:
+        assert ran.status == 0, ran.stderr
+    assert lab.bind.leftovers() == []
+    check_store(lab.directory / "certs" / "apex", [f"pr.{ZONE}"])
+    check_store(lab.directory / "certs" / "wild", [f"*.pr.{ZONE}"])
+
+
+@pytest.mark.parametrize(
+    ("section", "code"),
+    [
+        ({"tsig_secret": "env:OTHER_SECRET"}, "dns.credentials"),
+        ({"tsig_name": "nobody"}, "dns.credentials"),
+        ({"tsig_name": "other", "tsig_secret": "env:OTHER_SECRET"}, "dns.refused"),
+    ],
+)
+def test_wrong_credentials_leave_the_old_certificate(lab: Lab, section: dict[str, str], code: str) -> None:
+    old = lab.issue().certificate
+    lab.config["dns"][0].update(section)
+    lab.web["names"] = [f"new.{ZONE}"]
+    ran = lab.issue()
+    assert ran.status == 4
+    assert ran.certificate["error"]["code"] == code
+    assert ran.certificate["error"]["fix"]
+    assert ran.certificate["action"] == "failed"
+    assert check_store(lab.store, [f"www.{ZONE}"]).serial_number == int(old["serial"], 16)
+    assert lab.bind.leftovers() == []
+
+
+def test_no_zone_of_the_config_serves_the_name(lab: Lab) -> None:
+    lab.web["names"] = ["www.elsewhere.test"]
+    ran = lab.issue()
+    assert ran.status == 4
+    assert ran.certificate["error"]["code"] == "dns.zone"
+    assert ZONE in ran.certificate["error"]["message"] + ran.certificate["error"]["fix"]
+
+
+def test_a_dead_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:
+    (dead,) = free_ports(1, "127.0.0.1")
+    lab.config["resolver"]["nameservers"].append(f"127.0.0.1:{dead}")
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    assert f"127.0.0.1:{dead}" in ran.stderr
+
+
+def test_a_silent_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as silent:
+        silent.bind(("127.0.0.1", 0))
+        lab.config["resolver"]["nameservers"].append("127.0.0.1:%d" % silent.getsockname()[1])
+        ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    assert str(lab.config["resolver"]["nameservers"][1]) in ran.stderr
+
+
+def test_a_lagging_name_server_is_waited_for(lab: Lab) -> None:
+    """The second server gets the value late; the challenge is answered only then, and never fails."""
+    with Bind(lab.directory.parent / "lagging", {ZONE: []}) as lagging:
+        lab.config["resolver"]["nameservers"].append(lagging.address)
+        process = lab.start("issue", "--output", "json")
+        values = lab.bind.wait_for_txt(CHALLENGE)
+        time.sleep(1.5)
+        assert "/chalZ/" not in lab.pebble.request_counts()
+        lagging.update(ZONE, add=[f'_acme-challenge.www 60 TXT "{values[0]}"'])
+        ran = finish(process)
+    assert ran.status == 0, ran.stderr
+    assert lab.pebble.request_counts()["/chalZ/"] == 1
+
+
+def test_a_name_server_that_never_gets_the_value_is_named(lab: Lab) -> None:
+    old = lab.issue().certificate
+    with Bind(lab.directory.parent / "stale", {ZONE: []}) as stale:
+        lab.config["resolver"]["nameservers"].append(stale.address)
+        lab.config["dns"][0]["propagation_timeout"] = 2
+        ran = lab.issue("--force")
+    assert ran.status == 4
+    error = ran.certificate["error"]
+    assert error["code"] == "dns.propagation"
+    assert stale.address in json.dumps(error)
+    assert lab.pebble.request_counts()["/chalZ/"] == 1
+    assert lab.bind.leftovers() == []
+    assert check_store(lab.store, [f"www.{ZONE}"]).serial_number == int(old["serial"], 16)
+
+
+def test_the_only_name_server_is_dead(lab: Lab) -> None:
+    lab.bind.stop()
+    ran = lab.issue()
+    assert ran.status == 4
+    assert ran.certificate["error"]["code"] == "dns.unreachable"
+    assert lab.bind.address in ran.certificate["error"]["message"]
+
+
+def test_neighbours_come_and_go_while_we_work(lab: Lab) -> None:
+    """Twenty values of others are written and removed at our challenge name during ten orders."""
+    stop = threading.Event()
+    written: list[str] = []
+
+    def neighbour() -> None:
+        number = 0
+        while not stop.is_set() and number < 400:
+            number += 1
+            lab.bind.update(ZONE, add=[f'_acme-challenge.www 60 TXT "neighbour-{number}"'])
+            written.append(f"neighbour-{number}")
+            if number % 3 == 0:
+                lab.bind.update(ZONE, delete=[f'_acme-challenge.www 60 TXT "neighbour-{number}"'])
+                written.remove(f"neighbour-{number}")
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=neighbour)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert lab.issue("--force").status == 0
+    finally:
+        stop.set()
+        thread.join()
+    assert sorted(lab.bind.txt(CHALLENGE)) == sorted(written)
