@@ -223,6 +223,11 @@ class ChallengeSolver(Protocol):
         """Remove what was published, on a shielded clock, within a few seconds. Idempotent; never raises."""
         ...
 
+    @property
+    def changes(self) -> int:
+        """How many change requests were sent to DNS providers so far for these challenges."""
+        ...
+
 
 class DnsJournal(Protocol):
     """The write-ahead record of TXT values: durable before the call that it announces."""

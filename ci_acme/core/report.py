@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, worst_exit_status
+from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import format_time
 
 RESULT_SCHEMA: Final = "ci-acme/result/1"
@@ -67,6 +68,15 @@ class Outcome:
     def changed(self) -> bool:
         """Whether a store has something new."""
         return any(store.action in {"written", "delivered"} for store in self.stores)
+
+    def take(self, facts: CertificateFacts) -> None:
+        """Fill in serial, digests, issuer and dates."""
+        self.serial = facts.serial
+        self.sha256 = facts.sha256
+        self.spki_sha256 = facts.spki_sha256
+        self.issuer = facts.issuer
+        self.not_before = facts.not_before
+        self.not_after = facts.not_after
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of `certificates`."""

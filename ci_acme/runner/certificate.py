@@ -36,12 +36,22 @@ def process(job: Job, services: Services) -> Outcome:
         services.clock.check()
         _process(job, services, outcome)
     except CiAcmeError as error:
-        outcome.error = error
+        outcome.error = _signal(error, services)
         outcome.action = "failed"
         outcome.reason = outcome.reason or error.message
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
     return outcome
+
+
+def _signal(error: CiAcmeError, services: Services) -> CiAcmeError:
+    """An interrupt as the clock tells it: SIGINT or SIGTERM. An aborted connection does not know which."""
+    if isinstance(error, Interrupted):
+        try:
+            services.clock.check()
+        except Interrupted as precise:
+            return precise
+    return error
 
 
 def _process(job: Job, services: Services, outcome: Outcome) -> None:
@@ -83,7 +93,10 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
         return
     if selection.best is not None:
-        describe_outcome(outcome, views[selection.best])
+        best = views[selection.best]
+        assert best.facts is not None
+        outcome.take(best.facts)
+        outcome.order = best.metadata.order if best.metadata else None
         outcome.renew_after = renew_after
     if not services.dry_run:
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
@@ -129,25 +142,6 @@ def label_of(store: CertificateStore) -> str:
     return f"{store.provider}:{store.target}"
 
 
-def describe_outcome(outcome: Outcome, view: StoreView) -> None:
-    """Put a certificate's facts into the result."""
-    facts, metadata = view.facts, view.metadata
-    if facts is not None:
-        set_facts(outcome, facts)
-    if metadata is not None:
-        outcome.order = metadata.order
-
-
-def set_facts(outcome: Outcome, facts: CertificateFacts) -> None:
-    """Serial, digests, issuer and dates."""
-    outcome.serial = facts.serial
-    outcome.sha256 = facts.sha256
-    outcome.spki_sha256 = facts.spki_sha256
-    outcome.issuer = facts.issuer
-    outcome.not_before = facts.not_before
-    outcome.not_after = facts.not_after
-
-
 def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services: Services) -> RenewalMemory | None:
     """ARI, if the policy wants it, the CA has it, and its Retry-After has passed; else what is remembered."""
     memory = metadata.renewal
@@ -157,7 +151,8 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
     if not renewal.may_ask(memory, now, facts.not_after):
         return memory
     try:
-        window = services.renewal_window(job.spec.authority, memory.url)
+        scope = services.scope(job.spec.name)
+        window = services.authorities.renewal_window(job.spec.authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:

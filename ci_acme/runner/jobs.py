@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci_acme import registry
-from ci_acme.config.directories import resolve_directory
 from ci_acme.model.spec import CertificateSpec
 from ci_acme.ports import CertificateStore, ProviderContext
 from ci_acme.spec import Kind
 
 if TYPE_CHECKING:
-    from ci_acme.config.schema import CertificateConfig, Config
+    from ci_acme.config.schema import Config
     from ci_acme.runner.services import Services
 
 
@@ -27,25 +26,13 @@ class Job:
 
 def make_jobs(config: Config, names: Sequence[str], services: Services) -> list[Job]:
     """The jobs of the named certificates. Raises `ConfigError` if a provider cannot be used."""
-    return [_job(config, name, config.certificates[name], services) for name in names]
+    return [_job(config, name, services) for name in names]
 
 
-def _job(config: Config, name: str, section: CertificateConfig, services: Services) -> Job:
-    authority_name = section.authority[0]
-    authority = config.authorities[authority_name]
-    spec = CertificateSpec(
-        name=name,
-        names=tuple(sorted(section.names)),
-        authority=authority_name,
-        directory=resolve_directory(authority.directory),
-        profile=section.profile or authority.profile,
-        key=section.key,
-        owner=section.owner,
-        renew=section.renew,
-    )
+def _job(config: Config, name: str, services: Services) -> Job:
     context = ProviderContext(secrets=services.read_secret, clock=services.clock, certificate=name)
     stores = tuple(
         registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context)
-        for settings in section.stores
+        for settings in config.certificates[name].stores
     )
-    return Job(spec, stores)
+    return Job(config.spec(name), stores)

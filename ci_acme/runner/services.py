@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
-from ci_acme.core.renewal import Window
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Warned
 from ci_acme.model.secret import Secret
@@ -16,10 +15,11 @@ from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsProvider, Provide
 from ci_acme.spec import Kind
 
 if TYPE_CHECKING:
-    from ci_acme.ca.client import AcmeClient
+    from ci_acme.ca.scope import Scope
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
+    from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
 
 
@@ -47,7 +47,7 @@ class Services:
         self.may_register = may_register
         self.force = force
         self.dry_run = dry_run
-        self._environ = environ
+        self.environ = environ
         self._lock = threading.RLock()
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
@@ -55,7 +55,7 @@ class Services:
 
     def read_secret(self, reference: str) -> Secret:
         """A secret by its reference, at the last moment."""
-        return read_secret(reference, self._environ)
+        return read_secret(reference, self.environ)
 
     def authority(self, name: str) -> Authority:
         """The config section of a CA."""
@@ -71,13 +71,11 @@ class Services:
                 self._authorities = Authorities(self)
             return self._authorities
 
-    def client(self, authority: str) -> AcmeClient:
-        """An ACME client whose account exists."""
-        return self.authorities.client(authority)
+    def scope(self, certificate: str) -> Scope:
+        """A piece of work at a CA for a certificate."""
+        from ci_acme.ca.scope import Scope
 
-    def renewal_window(self, authority: str, url: str) -> Window:
-        """One answer of a renewalInfo resource, unauthenticated."""
-        return self.authorities.renewal_window(authority, url)
+        return Scope(self.deadline, certificate, self.notify)
 
     def solver(self, certificate: str) -> ChallengeSolver:
         """A solver for one order."""

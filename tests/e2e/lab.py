@@ -72,9 +72,7 @@ class Lab:
                 for zone in bind.zones
             ],
             "resolver": {"nameservers": [bind.address]},
-            "certificates": {
-                "web": {"names": [f"www.{ZONE}"], "stores": [{"provider": "file", "directory": "certs"}]}
-            },
+            "certificates": {"web": {"names": [f"www.{ZONE}"], "stores": [{"provider": "file", "directory": "certs"}]}},
         }
 
     @property

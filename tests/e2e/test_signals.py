@@ -43,9 +43,7 @@ MOMENTS: list[Callable[[Lab], None]] = [
 
 @pytest.mark.parametrize("number", STATUS)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_signal_leaves_no_record(
-    make_lab: MakeLab, moment: Callable[[Lab], None], number: signal.Signals
-) -> None:
+def test_a_signal_leaves_no_record(make_lab: MakeLab, moment: Callable[[Lab], None], number: signal.Signals) -> None:
     lab = make_lab(validation_delay=4)
     assert lab.issue().status == 0
     before = check_store(lab.store, [f"www.{ZONE}"]).serial_number
