@@ -1,0 +1,357 @@
+"""One CA and one account of a run: the requests of RFC 8555, each as a method."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from ci_acme.ca.http import Http, split_url
+from ci_acme.ca.jws import dns01_value, external_account_binding, thumbprint
+from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
+from ci_acme.ca.parallel import parallel, width_for
+from ci_acme.ca.problems import problem_kind
+from ci_acme.ca.renewal import RenewalReply, fetch_renewal_info, renewal_info_url
+from ci_acme.ca.scope import Scope
+from ci_acme.ca.signed import AcmeTransport
+from ci_acme.ca.transport import Reply, Transport
+from ci_acme.errors import (
+    AccountError,
+    CaError,
+    CaProtocolError,
+    CaUnreachable,
+    CiAcmeError,
+    ConfigError,
+    OrderRefused,
+    RateLimited,
+)
+from ci_acme.model.records import format_time
+from ci_acme.ports import Clock, Signer
+
+MAX_ALTERNATES: Final = 10
+PEM: Final = "application/pem-certificate-chain"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalAccount:
+    """What the CA's console gave out. `hmac_key` is decoded (`keys.parse_hmac_key`) and never shown."""
+
+    key_id: str
+    hmac_key: bytes
+    alg: str = "HS256"
+
+    def __repr__(self) -> str:
+        return f"ExternalAccount(key_id={self.key_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateDownload:
+    """A chain as the CA sent it, and where the others are."""
+
+    url: str
+    pem: bytes
+    alternates: tuple[str, ...]
+
+
+class AcmeClient:
+    """Requests to one CA by one account. Thread-safe; make one for each authority of a run.
+
+    The directory is read once, when it is needed. Before the first order call `use_account`, `find_account` or
+    `register`. Every method takes the `Scope` that it works for and raises errors of `ci_acme.errors` only.
+    """
+
+    def __init__(self, directory_url: str, signer: Signer, *, http: Http, clock: Clock) -> None:
+        try:
+            split_url(directory_url)
+        except CaProtocolError as error:
+            raise ConfigError(error.message, fix=error.fix) from None
+        self.directory_url = directory_url
+        self.signer = signer
+        self.clock = clock
+        self.transport = Transport(http, clock)
+        self._thumbprint = thumbprint(signer.jwk)
+        self._lock = threading.RLock()
+        self._directory: Directory | None = None
+        self._signed: AcmeTransport | None = None
+        self._account: str | None = None
+
+    # --- the CA ---
+
+    def directory(self, scope: Scope) -> Directory:
+        """The CA's directory, from its first reading on without a request."""
+        return self._open(scope)[0]
+
+    @property
+    def host(self) -> str:
+        """Host and port of the directory, for messages."""
+        return split_url(self.directory_url).netloc
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that a signed request takes at least, None before the first."""
+        return self._signed.latency if self._signed else None
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """The results of a request for each item, several at a time."""
+        return parallel(function, items, width=width_for(self.latency))
+
+    # --- the account ---
+
+    @property
+    def account(self) -> str | None:
+        """The account's URL, None before it is known."""
+        return self._account
+
+    def use_account(self, url: str) -> None:
+        """Go on with an account that is known from an earlier run; costs no request."""
+        self._account = url
+
+    def find_account(self, scope: Scope) -> str | None:
+        """The URL of the account that the key has at this CA, None if it has none (RFC 8555 section 7.3.1)."""
+        try:
+            return self._new_account(scope, {"onlyReturnExisting": True}, "find the account")
+        except AccountError as error:
+            if problem_kind(error) == "accountDoesNotExist":
+                return None
+            raise
+
+    def register(
+        self,
+        scope: Scope,
+        *,
+        contact: Sequence[str] = (),
+        terms_agreed: bool = False,
+        external: ExternalAccount | None = None,
+    ) -> str:
+        """Create the account, or return the one that the key has; returns its URL.
+
+        `contact` holds e-mail addresses. Nothing is sent if the terms are not agreed to or an external account is
+        required and missing: raises `AccountError`.
+        """
+        directory = self.directory(scope)
+        if directory.terms_of_service and not terms_agreed:
+            raise AccountError(
+                f"the terms of service of {self.host} are not agreed to: {directory.terms_of_service}",
+                fix="read them, and set agree_terms: true in the authority",
+            )
+        if directory.external_account_required and external is None:
+            raise AccountError(
+                f"{self.host} wants an external account (RFC 8555 section 7.3.4)",
+                fix="set external_account of the authority to the key ID and HMAC key from the CA's console",
+            )
+        payload: dict[str, Any] = {}
+        if contact:
+            payload["contact"] = [address if ":" in address else f"mailto:{address}" for address in contact]
+        if terms_agreed:
+            payload["termsOfServiceAgreed"] = True
+        if external is not None:
+            payload["externalAccountBinding"] = external_account_binding(
+                self.signer.jwk,
+                key_id=external.key_id,
+                hmac_key=external.hmac_key,
+                url=directory.new_account,
+                alg=external.alg,
+            )
+        return self._new_account(scope, payload, "register the account")
+
+    # --- orders ---
+
+    def new_order(
+        self,
+        scope: Scope,
+        names: Sequence[str],
+        *,
+        profile: str | None = None,
+        replaces: str | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Order:
+        """Order a certificate for exactly `names`.
+
+        `replaces` is the CertID of a predecessor; it is left out where the CA has no renewal information, and a CA
+        that refuses it is asked once more without it. Raises `OrderRefused` for a profile that is not offered.
+        """
+        directory = self.directory(scope)
+        if profile is not None:
+            _check_profile(profile, directory, self.host)
+        payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name} for name in names]}
+        if profile is not None:
+            payload["profile"] = profile
+        if not_before is not None:
+            payload["notBefore"] = format_time(not_before)
+        if not_after is not None:
+            payload["notAfter"] = format_time(not_after)
+        if replaces is not None and directory.renewal_info is not None:
+            reply = self._order_replacing(scope, directory, payload, replaces)
+        else:
+            reply = self._order_once(scope, directory, payload)
+        if reply.location is None:
+            raise CaProtocolError(f"{reply.host} made an order without a Location", fix="ask the CA's operator")
+        return _expect_names(Order.from_reply(reply, reply.location), frozenset(names))
+
+    def order(self, scope: Scope, url: str, *, known: Order | None = None) -> Order:
+        """The order as it is now. `known` is an earlier view: its names and authorizations must not have changed."""
+        order = Order.from_reply(self._post(scope, url, None, kind="order", what="show the order"), url)
+        if known is not None:
+            _expect_names(order, known.names)
+            if set(order.authorizations) != set(known.authorizations):
+                raise CaProtocolError(f"the authorizations of {url} have changed", fix="run again")
+        return order
+
+    def authorizations(self, scope: Scope, urls: Sequence[str]) -> list[Authorization]:
+        """The authorizations at `urls`, several at a time."""
+
+        def fetch(url: str) -> Authorization:
+            return Authorization.from_reply(
+                self._post(scope, url, None, kind="authorization", what="show an authorization")
+            )
+
+        return self.map(fetch, urls)
+
+    def answer(self, scope: Scope, authorization: Authorization, challenge: AcmeChallenge) -> None:
+        """Tell the CA to validate a challenge.
+
+        An answer whose reply was lost is sent twice, and refused the second time: then the authorization tells.
+        """
+        try:
+            self._post(scope, challenge.url, {}, kind="challenge", what=f"validate {authorization.identifier}")
+        except (CaUnreachable, RateLimited, AccountError):
+            raise
+        except CiAcmeError:
+            now = self.authorizations(scope, [authorization.url])[0]
+            current = now.dns01()
+            if now.status == "pending" and current is not None and current.status == "pending":
+                raise
+
+    def txt_value(self, challenge: AcmeChallenge) -> str:
+        """What the TXT record for a dns-01 challenge must hold."""
+        return dns01_value(challenge.token, self._thumbprint)
+
+    def finalize(self, scope: Scope, order: Order, csr: str) -> Order:
+        """Hand in the request (base64url DER) for a ready order. `orderNotReady` is no error: the order is shown."""
+        try:
+            reply = self._post(scope, order.finalize, {"csr": csr}, kind="finalize", what="issue the certificate")
+        except OrderRefused as error:
+            if problem_kind(error) != "orderNotReady":
+                raise
+            return self.order(scope, order.url, known=order)
+        return _expect_names(Order.from_reply(reply, order.url), order.names)
+
+    def certificate(self, scope: Scope, url: str) -> CertificateDownload:
+        """A certificate chain, unverified."""
+        reply = self._post(scope, url, None, kind="certificate", what="hand out the certificate", accept=PEM)
+        return CertificateDownload(url, reply.response.body, tuple(reply.links("alternate")[:MAX_ALTERNATES]))
+
+    def renewal_info(self, scope: Scope, ari_id: str) -> tuple[str, RenewalReply] | None:
+        """Where the renewal information of a certificate is and what it says; None if the CA has none at all."""
+        base = self.directory(scope).renewal_info
+        if base is None:
+            return None
+        url = renewal_info_url(base, ari_id)
+        return url, fetch_renewal_info(self.transport, url, scope=scope)
+
+    # --- inside ---
+
+    def _open(self, scope: Scope) -> tuple[Directory, AcmeTransport]:
+        with self._lock:
+            if self._directory is None or self._signed is None:
+                reply = self.transport.get(self.directory_url, kind="directory", what="show its directory", scope=scope)
+                self._directory = Directory.from_reply(reply)
+                self._signed = AcmeTransport(self.transport, self.signer, self._directory.new_nonce)
+            return self._directory, self._signed
+
+    def _new_account(self, scope: Scope, payload: Mapping[str, Any], what: str) -> str:
+        with self._lock:  # two certificates of a run do not look for the account twice
+            directory, signed = self._open(scope)
+            reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
+            if reply.location is None:
+                raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")
+            status = reply.json().get("status", "valid")
+            if status != "valid":
+                raise AccountError(f"the account {reply.location} is {status!r}", fix="use another account key")
+            self._account = reply.location
+            return reply.location
+
+    def _post(
+        self,
+        scope: Scope,
+        url: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        kind: str,
+        what: str,
+        accept: str | None = None,
+        final: Callable[[Reply], bool] = lambda reply: False,
+    ) -> Reply:
+        """By the account. A CA that does not know a remembered account URL is asked once for the key's account."""
+        _, signed = self._open(scope)
+        kid = self._account or self._existing_account(scope, None)
+        try:
+            return signed.post(url, payload, kind=kind, what=what, scope=scope, kid=kid, accept=accept, final=final)
+        except AccountError as error:
+            if problem_kind(error) != "accountDoesNotExist":
+                raise
+        kid = self._existing_account(scope, kid)
+        return signed.post(url, payload, kind=kind, what=what, scope=scope, kid=kid, accept=accept, final=final)
+
+    def _existing_account(self, scope: Scope, wrong: str | None) -> str:
+        with self._lock:
+            if self._account is not None and self._account != wrong:
+                return self._account  # another thread has found it meanwhile
+            found = self.find_account(scope)
+        if found is None or found == wrong:
+            raise AccountError(
+                f"the account key has no account at {self.host}",
+                fix="register it: ci-acme account register, or --allow-new-account",
+            )
+        return found
+
+    def _order_once(
+        self,
+        scope: Scope,
+        directory: Directory,
+        payload: Mapping[str, Any],
+        final: Callable[[Reply], bool] = lambda reply: False,
+    ) -> Reply:
+        return self._post(scope, directory.new_order, payload, kind="order", what="make the order", final=final)
+
+    def _order_replacing(self, scope: Scope, directory: Directory, payload: Mapping[str, Any], replaces: str) -> Reply:
+        """With `replaces`, else without: a predecessor that the CA does not accept must not fail a deployment.
+
+        CAs refuse it as 404, 409, malformed and unauthorized; some as an internal error, which is not waited for.
+        """
+        try:
+            return self._order_once(
+                scope, directory, {**payload, "replaces": replaces}, lambda reply: reply.status == 500
+            )
+        except RateLimited:
+            raise
+        except (CaError, ConfigError) as error:
+            if isinstance(error, CaUnreachable) and "problem" not in error.details:
+                raise
+            refusal = error
+        reply = self._order_once(scope, directory, payload)
+        scope.warn(f"ordered without naming the certificate that is replaced: {refusal.message}")
+        return reply
+
+
+def _check_profile(profile: str, directory: Directory, host: str) -> None:
+    if profile in directory.profiles:
+        return
+    offered = "; ".join(f"{name} ({text})" if text else name for name, text in sorted(directory.profiles.items()))
+    raise OrderRefused(
+        f"{host} does not offer the profile {profile!r}",
+        fix=f"choose one of: {offered}" if offered else "remove profile: this CA has none",
+        details={"profiles": dict(directory.profiles)},
+    )
+
+
+def _expect_names(order: Order, names: frozenset[str]) -> Order:
+    if order.names != names:
+        differing = ", ".join(sorted(order.names ^ names)[:5])
+        raise CaProtocolError(
+            f"the order {order.url} is for other names than asked for ({differing})", fix="ask the CA's operator"
+        )
+    return order

@@ -1,0 +1,277 @@
+"""One connection to a CA: name resolution, TCP, proxy, TLS trust, and what went wrong in words."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ci_acme.errors import CaUnreachable, ConfigError
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for one address to take a connection."""
+
+Address = tuple[Any, ...]
+_CHECK_URL: Final = "check the directory URL: host, port and https"
+
+
+class TlsFailure(CaUnreachable):
+    """The server's certificate is not trusted or TLS cannot be spoken: trying again does not help."""
+
+
+class TlsTrust:
+    """The TLS context of a pool, made at the first https connection: loading the system's roots takes milliseconds."""
+
+    def __init__(self, bundle: Path | None) -> None:
+        self.bundle = bundle
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises `ConfigError` if there is nothing to trust."""
+        with self._lock:
+            if self._context is None:
+                self._context = _system_trust() if self.bundle is None else _bundle_trust(self.bundle)
+                self._context.sslsocket_class = BoundedTlsSocket
+            return self._context
+
+
+def _bundle_trust(bundle: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(bundle))
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in it"
+        raise ConfigError(
+            f"cannot load the ca_bundle {bundle}: {reason}",
+            fix="point ca_bundle of the authority at a PEM file with the root certificate of the CA's web server",
+        ) from None
+
+
+def _system_trust() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    directory = paths.capath
+    if not context.cert_store_stats()["x509_ca"] and not (directory and any(Path(directory).iterdir())):
+        raise ConfigError(
+            f"this system has no trust store: neither {paths.openssl_cafile} nor {paths.openssl_capath} has a root",
+            fix="install the ca-certificates package, set SSL_CERT_FILE, or set ca_bundle of the authority",
+        )
+    return context
+
+
+class BoundedTlsSocket(ssl.SSLSocket):
+    """A TLS socket whose reads end at one point in time, however slowly the bytes come."""
+
+    ends: float | None = None
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """As of `ssl.SSLSocket`; raises `TimeoutError` after `ends`."""
+        if self.ends is not None:
+            left = self.ends - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self.settimeout(left)
+        return super().recv_into(*args, **kwargs)
+
+
+class Dialer:
+    """Resolves and connects, remembering the addresses of each host. `stopped` ends all waiting."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._addresses: dict[tuple[str, int], list[Address]] = {}
+
+    def resolve(self, host: str, port: int, ends: float) -> list[Address]:
+        """The addresses of a host. Raises `OSError`, `TimeoutError`.
+
+        The resolver cannot be interrupted, so that it runs in a thread that is left behind when the run must end.
+        """
+        known = self._addresses.get((host, port))
+        if known:
+            return known
+        answer: list[Any] = []
+        done = threading.Event()
+
+        def look_up() -> None:
+            try:
+                answer.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                answer.append(error)
+            done.set()
+
+        threading.Thread(target=look_up, name="resolve", daemon=True).start()
+        while not done.wait(0.05):
+            if self.stopped.is_set() or time.monotonic() >= ends:
+                raise TimeoutError(f"resolving {host} takes too long")
+        if not answer or isinstance(answer[-1], OSError):
+            raise answer[-1] if answer else socket.gaierror(socket.EAI_NONAME, "no address")
+        self._addresses[host, port] = answer
+        return answer
+
+    def prefer(self, host: str, port: int, address: Address) -> None:
+        """Try this address first next time: it answered."""
+        known = self._addresses.get((host, port), [])
+        self._addresses[host, port] = [address, *(other for other in known if other is not address)]
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection of the pool. `answered` is False until the first line of a reply to the current request came."""
+
+    def __init__(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None, dialer: Dialer, proxy: SplitResult | None
+    ) -> None:
+        self._tls = tls
+        self._origin = host
+        self._dialer = dialer
+        self._dialing: socket.socket | None = None
+        self._ends = 0.0
+        self.answered = False
+        self.proxy = proxy.netloc.rpartition("@")[2] if proxy else None
+        if proxy is None:
+            super().__init__(host, port)
+        else:
+            super().__init__(proxy.hostname or "", proxy.port or 80)
+            self.set_tunnel(host, port, headers=_proxy_credentials(proxy))
+        self._create_connection = self._dial
+
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, ends: float
+    ) -> http.client.HTTPResponse:
+        """Send a request and read the head of the reply. Raises `OSError`, `http.client.HTTPException`."""
+        self.answered = False
+        self._ends = ends
+        self.timeout = _left(ends)
+        if self.sock is not None:
+            self._bound()
+        self.request(method, target, body=body, headers=dict(headers))
+        answer = self.getresponse()
+        self.answered = True
+        return answer
+
+    def connect(self) -> None:
+        """TCP (with TCP_NODELAY), the proxy's tunnel, TLS."""
+        super().connect()
+        if self._tls is not None:
+            # The handshake is made after the socket is in its place, where `interrupt` finds it.
+            self.sock = self._tls.wrap_socket(
+                cast("socket.socket", self.sock), server_hostname=self._origin, do_handshake_on_connect=False
+            )
+            self._bound()
+            self.sock.do_handshake()
+        self._bound()
+
+    def interrupt(self) -> None:
+        """Make whatever waits on this connection end now; called from another thread."""
+        for sock in (self._dialing, self.sock):
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket.shutdown: it takes the TLS object away from the thread that reads.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _bound(self) -> None:
+        sock = cast("socket.socket", self.sock)
+        sock.settimeout(_left(self._ends))
+        if isinstance(sock, BoundedTlsSocket):
+            sock.ends = self._ends
+
+    def _dial(self, address: tuple[str, int], *_: object) -> socket.socket:
+        host, port = address
+        candidates = self._dialer.resolve(host, port, self._ends)
+        failure: OSError = TimeoutError("timed out")
+        for candidate in candidates:
+            family, kind, protocol, _name, peer = candidate
+            sock = socket.socket(family, kind, protocol)
+            self._dialing = sock
+            try:
+                sock.settimeout(min(CONNECT_TIMEOUT, _left(self._ends)))
+                sock.connect(peer)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                if candidate is not candidates[0]:
+                    self._dialer.prefer(host, port, candidate)
+                return sock
+            finally:
+                self._dialing = None
+            if self._dialer.stopped.is_set():
+                break
+        raise failure
+
+
+def _left(ends: float) -> float:
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def find_proxy(scheme: str, host: str) -> SplitResult | None:
+    """The proxy that the environment or the system names for a host, None for a direct connection."""
+    if sys.platform not in {"win32", "darwin"} and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None  # urllib.request costs milliseconds
+    from urllib.request import getproxies, proxy_bypass
+
+    url = getproxies().get(scheme)
+    if not url or scheme != "https" or proxy_bypass(host):
+        return None
+    return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    from base64 import b64encode
+
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"}
+
+
+def explain(error: Exception, where: str, proxy: str | None, bundle: Path | None) -> CaUnreachable:
+    """The error of a user for an error of a socket; `where` is host and port."""
+    via = f" through the proxy {proxy}" if proxy else ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _untrusted(error, where, bundle)
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        reason = (error.reason or "TLS failure").replace("_", " ").lower()
+        return TlsFailure(f"TLS with {where}{via} failed: {reason}", fix=_CHECK_URL)
+    message, fix = _in_words(error, proxy or where)
+    return CaUnreachable(f"{where}{via}: {message}", fix=fix)
+
+
+def _in_words(error: Exception, peer: str) -> tuple[str, str]:
+    """What happened, and what to do about it."""
+    if isinstance(error, socket.gaierror):
+        return f"the name {peer} cannot be resolved ({error.strerror})", "check the URL and this machine's DNS"
+    if isinstance(error, TimeoutError):
+        return "no answer in time", "check the network to the CA; run again later"
+    if isinstance(error, ConnectionRefusedError):
+        return f"{peer} refused the connection", "check the directory URL and the firewall"
+    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
+        return "it does not speak HTTP", _CHECK_URL
+    if isinstance(error, ConnectionError | ssl.SSLError | http.client.HTTPException):
+        return "the connection was closed before a whole answer came", "run again later"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"no connection ({reason})", "check the network and the proxy settings"
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, where: str, bundle: Path | None) -> TlsFailure:
+    reason = error.verify_message or "verification failed"
+    if "expired" in reason or "not yet valid" in reason:
+        fix = "check this machine's clock; else the CA's operator must renew the certificate of its web server"
+    elif "mismatch" in reason or "match" in reason:
+        fix = "use the host name that the certificate of the CA's web server is for"
+    elif bundle is None:
+        fix = "set ca_bundle of the authority to the PEM file with the root certificate of the CA's web server"
+    else:
+        fix = f"put the root certificate of the CA's web server into ca_bundle ({bundle})"
+    return TlsFailure(f"the TLS certificate of {where} is not trusted: {reason}", fix=fix)

@@ -1,0 +1,211 @@
+"""From names to a verified certificate: the one flow through an order (RFC 8555 section 7.4)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ci_acme.ca.authorize import Authorizer, Pace
+from ci_acme.ca.client import AcmeClient
+from ci_acme.ca.jws import b64
+from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
+from ci_acme.ca.messages import Order
+from ci_acme.ca.problems import error_for, problem_kind
+from ci_acme.ca.scope import Scope
+from ci_acme.ca.verify import Chain, verify_chain
+from ci_acme.errors import CaError, CaProtocolError, CertificateRejected, OrderRefused
+from ci_acme.model.material import CertificateFacts
+from ci_acme.ports import ChallengeSolver
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor."""
+
+    names: tuple[str, ...]
+    key: PrivateKey = field(repr=False)
+    profile: str | None = None
+    replaces: str | None = None
+    preferred_chain: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A verified certificate, PEM: the leaf alone, and the rest of its chain.
+
+    `requests` counts what it cost at the CA by kind; `dns_seconds` is the time for publishing and waiting for DNS,
+    `seconds` the time of it all.
+    """
+
+    order_url: str
+    certificate_pem: bytes
+    chain_pem: bytes
+    facts: CertificateFacts
+    requests: Mapping[str, int]
+    seconds: float
+    dns_seconds: float
+
+
+def obtain(
+    client: AcmeClient,
+    request: OrderRequest,
+    solver: ChallengeSolver,
+    *,
+    scope: Scope,
+    on_order: Callable[[str], None],
+) -> Issued:
+    """Order, prove control of the names, finalize, download and verify.
+
+    `on_order` is called once with the order's URL before it is finalized: what makes the order resumable must be
+    durable when it returns. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
+    Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
+    """
+    refuse_account_key(request.key, client.signer.jwk)
+    flow = _Flow(client, request, scope)
+    cleaner = _Cleaner(solver)
+    try:
+        solver.prepare(request.names)
+        order = client.new_order(
+            scope,
+            request.names,
+            profile=request.profile,
+            replaces=request.replaces,
+            not_before=request.not_before,
+            not_after=request.not_after,
+        )
+        scope.step(f"ordered {_count(request.names)} at {client.host}")
+        if order.status == "pending":
+            authorizer = Authorizer(client, solver, scope)
+            authorizer.prove(order)
+            flow.dns_seconds = authorizer.dns_seconds
+            on_order(order.url)
+            order = authorizer.wait(order)
+            cleaner.start()
+        else:
+            on_order(order.url)
+        return flow.finish(order)
+    finally:
+        cleaner.finish()
+
+
+def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: Scope) -> Issued | None:
+    """Go on with an order of an earlier run, made for the same names and key. No DNS.
+
+    None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
+    certificate for another key. Raises what `obtain` raises while the CA is out of reach.
+    """
+    try:
+        order = client.order(scope, order_url)
+    except CaError as error:
+        if not problem_kind(error):
+            status = error.details.get("problem", {}).get("status", 0)
+            if not 400 <= status < 500:
+                raise
+        elif problem_kind(error) == "serverInternal":
+            raise
+        return None
+    if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
+        return None
+    try:
+        return _Flow(client, request, scope).finish(order)
+    except (OrderRefused, CertificateRejected) as error:
+        scope.warn(f"the order of an earlier run cannot be used: {error.message}")
+        return None
+
+
+class _Flow:
+    """The second half: from `ready` to a verified chain."""
+
+    def __init__(self, client: AcmeClient, request: OrderRequest, scope: Scope) -> None:
+        self.client = client
+        self.request = request
+        self.scope = scope
+        self.dns_seconds = 0.0
+        self._begun = client.clock.monotonic()
+
+    def finish(self, order: Order) -> Issued:
+        """Finalize, wait, download, verify."""
+        csr: str | None = None
+        pace = Pace(self.client)
+        while order.status != "valid":
+            if order.status in {"invalid", "pending"}:
+                raise self._refused(order)
+            if order.status == "ready":
+                csr = csr or b64(build_csr(self.request.key, self.request.names))
+                order = self.client.finalize(self.scope, order, csr)
+                if order.status == "valid":
+                    break
+            pace.wait(self.scope, order.retry_after, "the certificate")
+            order = self.client.order(self.scope, order.url, known=order)
+        chain = self._download(order)
+        self.scope.step(f"{self.client.host} issued a certificate until {chain.facts.not_after:%Y-%m-%d %H:%M} UTC")
+        return Issued(
+            order_url=order.url,
+            certificate_pem=chain.leaf,
+            chain_pem=chain.rest,
+            facts=chain.facts,
+            requests=self.scope.requests.by_kind(),
+            seconds=self.client.clock.monotonic() - self._begun,
+            dns_seconds=self.dns_seconds,
+        )
+
+    def _refused(self, order: Order) -> CaError:
+        what = "issue the certificate"
+        if order.error is not None:
+            error = error_for(order.error, what=what, where=self.client.host)
+            if isinstance(error, CaError):
+                return error
+            return OrderRefused(error.message, fix=error.fix, details=error.details)
+        return OrderRefused(f"{self.client.host} refused to {what}: the order is {order.status}", fix="run again")
+
+    def _download(self, order: Order) -> Chain:
+        if order.certificate is None:
+            raise CaProtocolError(f"the order {order.url} is valid and has no certificate", fix="ask the CA's operator")
+        first, alternates = self._chain(order.certificate)
+        preferred = self.request.preferred_chain
+        if preferred is None or first.matches(preferred):
+            return first
+        for url in alternates:
+            chain, _ = self._chain(url)
+            if chain.matches(preferred):
+                return chain
+        self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; its default chain is used")
+        return first
+
+    def _chain(self, url: str) -> tuple[Chain, tuple[str, ...]]:
+        download = self.client.certificate(self.scope, url)
+        chain = verify_chain(
+            download.pem,
+            key=self.request.key.public_key(),
+            names=self.request.names,
+            now=self.client.clock.now(),
+            url=url,
+        )
+        return chain, download.alternates
+
+
+class _Cleaner:
+    """Runs the solver's cleanup exactly once: in a thread beside other work, or at the end."""
+
+    def __init__(self, solver: ChallengeSolver) -> None:
+        self._thread = threading.Thread(target=solver.cleanup, name="cleanup")
+        self._started = False
+
+    def start(self) -> None:
+        """Begin now."""
+        self._started = True
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Return when the cleanup has ended."""
+        if not self._started:
+            self.start()
+        self._thread.join()
+
+
+def _count(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} names"

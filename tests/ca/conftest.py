@@ -1,0 +1,193 @@
+"""A real Pebble for the tests of the ACME engine, with a validation authority that always says yes: no DNS is needed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from ci_acme.ca.client import AcmeClient
+from ci_acme.ca.http import HttpsPool, RequestRecord
+from ci_acme.ca.keys import LocalSigner, generate_key
+from ci_acme.ca.scope import Scope
+from ci_acme.clock import SystemClock
+from ci_acme.model.events import Event
+from ci_acme.ports import Deadline, Signer
+
+EAB_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+
+
+@dataclass
+class Tls:
+    """A certificate for 127.0.0.1 and localhost that signs itself."""
+
+    certificate: Path
+    key: Path
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.timezone.utc)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    files = Tls(folder / "server.pem", folder / "server.key")
+    files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+@dataclass
+class Pebble:
+    directory: str
+    management: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def find_pebble() -> str | None:
+    return os.environ.get("PEBBLE") or shutil.which("pebble") or shutil.which("pebble", path=Path.home() / "go" / "bin")
+
+
+@pytest.fixture(scope="session")
+def start_pebble(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pebble]]:
+    program = find_pebble()
+    if program is None:
+        pytest.skip("pebble is not installed")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*, reject: int = 0, reuse: int = 0, eab: bool = False, alternates: int = 0, **extra: object) -> Pebble:
+        folder = tmp_path_factory.mktemp("pebble")
+        port, management = free_port(), free_port()
+        settings: dict[str, object] = {
+            "listenAddress": f"127.0.0.1:{port}",
+            "managementListenAddress": f"127.0.0.1:{management}",
+            "certificate": str(tls.certificate),
+            "privateKey": str(tls.key),
+            "httpPort": 5002,
+            "tlsPort": 5001,
+            "keyAlgorithm": "ecdsa",
+            "externalAccountBindingRequired": eab,
+            "domainBlocklist": ["blocked-domain.example"],
+            "profiles": {
+                "default": {"description": "ninety days", "validityPeriod": 7776000},
+                "shortlived": {"description": "six days", "validityPeriod": 518400},
+            },
+            **extra,
+        }
+        if eab:
+            settings["externalAccountMACKeys"] = {"kid-1": EAB_KEY}
+        config = folder / "pebble.json"
+        config.write_text(json.dumps({"pebble": settings}))
+        environment = {
+            "PEBBLE_VA_ALWAYS_VALID": "1",
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_WFE_NONCEREJECT": str(reject),
+            "PEBBLE_AUTHZREUSE": str(reuse),
+            "PEBBLE_ALTERNATE_ROOTS": str(alternates),
+            "PATH": os.environ["PATH"],
+        }
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [program, "-config", str(config)], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder
+            )
+        running.append(process)
+        wait_for_port(port, process)
+        return Pebble(f"https://127.0.0.1:{port}/dir", f"https://127.0.0.1:{management}", log, process)
+
+    yield start
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait(10)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(400):
+        assert process.poll() is None, "pebble ended"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.025)
+    pytest.fail("pebble does not listen")
+
+
+@pytest.fixture(scope="session")
+def pebble(start_pebble: Callable[..., Pebble]) -> Pebble:
+    """No nonce is rejected, no authorization reused, no Retry-After."""
+    return start_pebble()
+
+
+@pytest.fixture(scope="session")
+def reusing_pebble(start_pebble: Callable[..., Pebble]) -> Pebble:
+    """Authorizations of an account are reused, always (101 beats a die of 0 to 99)."""
+    return start_pebble(reuse=100, alternates=2)
+
+
+@dataclass
+class Session:
+    """A client of a CA, and everything that it did on the wire and told."""
+
+    client: AcmeClient
+    pool: HttpsPool
+    clock: SystemClock
+    records: list[RequestRecord] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def scope(self, seconds: float = 60) -> Scope:
+        return Scope(Deadline(self.clock, seconds), "test", self.events.append)
+
+    def methods(self) -> list[str]:
+        return [record.method for record in self.records]
+
+
+@pytest.fixture
+def open_session(tls: Tls) -> Iterator[Callable[..., Session]]:
+    pools: list[HttpsPool] = []
+
+    def open_(directory: str, signer: Signer | None = None) -> Session:
+        records: list[RequestRecord] = []
+        pool = HttpsPool(ca_bundle=tls.certificate, observe=records.append)
+        pools.append(pool)
+        clock = SystemClock()
+        client = AcmeClient(directory, signer or LocalSigner(generate_key()), http=pool, clock=clock)
+        return Session(client, pool, clock, records)
+
+    yield open_
+    for pool in pools:
+        pool.close()
