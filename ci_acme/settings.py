@@ -7,9 +7,13 @@ imports no SDK.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from ci_acme.model.names import normalize_zone
 
 SECRET_SCHEMES: Final = ("env", "file", "aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault")
 _SECRET: Final = re.compile(rf"({'|'.join(SECRET_SCHEMES)}):(\S.*)\Z", re.DOTALL)
@@ -33,6 +37,39 @@ SecretReference = Annotated[
 """A reference to a secret (`env:NAME`, `file:PATH`, …). A literal is an error, and is never echoed."""
 
 
+def as_list(value: Any) -> Any:
+    """A single string as a list of one, so that `names: a.example` means `names: [a.example]`."""
+    return [value] if isinstance(value, str) else value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "must be a number")
+    return value
+
+
+Item = TypeVar("Item")
+OneOrMany = Annotated[tuple[Item, ...], BeforeValidator(as_list), Field(min_length=1)]
+"""A list that may be written as a single string."""
+Count = Annotated[int, BeforeValidator(_no_bool)]
+"""A whole number; `true` is none."""
+Seconds = Annotated[float, BeforeValidator(_no_bool)]
+"""A number of seconds; `true` is none."""
+
+
+def at(errors: Mapping[tuple[str | int, ...], str | PydanticCustomError]) -> ValidationError:
+    """An error for a validator to raise that puts several problems at their places below the value."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError("value_error", "{reason}", {"reason": what}) if isinstance(what, str) else what,
+            loc=where,
+            input=None,
+        )
+        for where, what in errors.items()
+    ]
+    return ValidationError.from_exception_data("settings", details, hide_input=True)
+
+
 class Settings(BaseModel):
     """Base of every section: unknown keys are errors, and no error ever shows what was found."""
 
@@ -42,13 +79,15 @@ class Settings(BaseModel):
 class DnsSettings(Settings):
     """Base of the settings of a DNS provider; `zone` selects it for challenge names under that suffix."""
 
-    zone: str = Field(description="Names under this suffix are served by this entry; the longest suffix wins.")
+    zone: Annotated[str, AfterValidator(normalize_zone)] = Field(
+        description="Names under this suffix are served by this entry; the longest suffix wins, and `.` serves all."
+    )
     provider: str
     zone_id: str | None = Field(None, description="The provider's handle of the zone: skips discovery.")
-    propagation_timeout: float = Field(
+    propagation_timeout: Seconds = Field(
         180.0, gt=0, le=3600, description="Seconds to wait until every authoritative server has the record."
     )
-    ttl: int = Field(60, ge=1, le=86400, description="TTL in seconds of a challenge record that we create.")
+    ttl: Count = Field(60, ge=1, le=86400, description="TTL in seconds of a challenge record that we create.")
 
 
 class StoreSettings(Settings):
@@ -57,4 +96,10 @@ class StoreSettings(Settings):
     An adapter is made once for each certificate and store: it gets the certificate's name beside the settings.
     """
 
+    TARGET: ClassVar[str] = "name"
+    """The setting that `--store PROVIDER:TARGET` means."""
+
     provider: str
+    accept: Literal["production", "staging", "any"] = Field(
+        "any", description="Whose certificates are stored here: of CAs that the public trusts, of staging CAs, or all."
+    )

@@ -1,0 +1,104 @@
+"""What needs the whole document: defaults that depend on it, and rules between its parts.
+
+These work on the data before pydantic sees it, so that they find their problems beside pydantic's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ci_acme.config.document import Document, KeyPath
+from ci_acme.config.problems import Problem, nearest, problem
+from ci_acme.config.shape import secret_fields
+from ci_acme.errors import NotAvailable
+from ci_acme.model.names import normalize_zone
+from ci_acme.registry import find
+from ci_acme.spec import PLANNED, Kind
+
+_READABLE = ("env", "file")
+
+
+def fill_defaults(document: Document) -> None:
+    """Put in what depends on the rest: the place of each account key, and the only authority."""
+    authorities = _mapping(document.data.get("authorities"))
+    for name, authority in authorities.items():
+        if isinstance(authority, dict) and "account_key" not in authority:
+            suffix = "" if len(authorities) == 1 else f"-{name}"
+            authority["account_key"] = f"file:.ci-acme/account{suffix}.pem"
+    for certificate in _mapping(document.data.get("certificates")).values():
+        if isinstance(certificate, dict) and "authority" not in certificate and len(authorities) == 1:
+            certificate["authority"] = [next(iter(authorities))]
+
+
+def check(document: Document) -> list[Problem]:
+    """All problems between the parts of the document."""
+    return [*_authorities(document), *_zones(document), *_references(document)]
+
+
+def _authorities(document: Document) -> Iterator[Problem]:
+    known = list(_mapping(document.data.get("authorities")))
+    for name, certificate in _mapping(document.data.get("certificates")).items():
+        if not isinstance(certificate, dict) or not known:
+            continue
+        path: KeyPath = ("certificates", name, "authority")
+        if "authority" not in certificate:
+            mark = document.keys[path[:-1]]
+            yield problem(mark, path, "is required, as there are several authorities", allowed=known)
+            continue
+        yield from _named_authorities(document, path, certificate["authority"], known)
+
+
+def _named_authorities(document: Document, path: KeyPath, said: Any, known: list[str]) -> Iterator[Problem]:
+    places = [(path, said)] if isinstance(said, str) else [((*path, i), x) for i, x in enumerate(_list(said))]
+    seen: set[str] = set()
+    for place, word in places:
+        if not isinstance(word, str) or document.is_blamed(place):
+            continue
+        mark = document.values.get(place) or document.values.get(path) or document.keys[path[:-1]]
+        if word not in known:
+            yield problem(mark, place, "no authority has this name", allowed=known, suggestion=nearest(word, known))
+        elif word in seen:
+            yield problem(mark, place, "the authority is in the list already")
+        seen.add(word)
+
+
+def _zones(document: Document) -> Iterator[Problem]:
+    first: dict[str, KeyPath] = {}
+    for index, entry in enumerate(_list(document.data.get("dns"))):
+        zone = entry.get("zone") if isinstance(entry, dict) else None
+        if not isinstance(zone, str):
+            continue
+        try:
+            name = normalize_zone(zone)
+        except ValueError:
+            continue
+        path: KeyPath = ("dns", index, "zone")
+        other = first.setdefault(name, path)
+        if other != path:
+            yield problem(document.values[path], path, f"the zone is there already, in dns[{other[1]}]")
+
+
+def _references(document: Document) -> Iterator[Problem]:
+    for path, reference in secret_fields(document.data):
+        scheme, colon, _ = reference.partition(":")
+        kind = next((kind for kind in (Kind.SECRETS, Kind.SIGNER) if scheme in PLANNED[kind]), None)
+        if not colon or scheme in _READABLE or kind is None or document.is_blamed(path):
+            continue
+        try:
+            find(kind, scheme)
+        except NotAvailable as error:
+            yield problem(document.values[path], path, error.message, fix=_fix(kind), unavailable=True)
+
+
+def _fix(kind: Kind) -> str:
+    what = "keep the account key in env:NAME or file:PATH" if kind is Kind.SIGNER else "use env:NAME or file:PATH"
+    return f"{what}, or install a plug-in"
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,98 @@
+"""The CAs that have a short name in the config, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ci_acme.config.problems import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A CA's ACME directory. `staging` certificates are trusted by nobody; `binding` is whether accounts need
+    `external_account` (RFC 8555 section 7.3.4).
+    """
+
+    url: str
+    staging: bool = False
+    binding: bool = False
+
+
+WELL_KNOWN: Final[dict[str, Directory]] = {
+    "letsencrypt": Directory("https://acme-v02.api.letsencrypt.org/directory"),
+    "letsencrypt-staging": Directory("https://acme-staging-v02.api.letsencrypt.org/directory", staging=True),
+    "google": Directory("https://dv.acme-v02.api.pki.goog/directory", binding=True),
+    "google-test": Directory("https://dv.acme-v02.test-api.pki.goog/directory", staging=True, binding=True),
+    "zerossl": Directory("https://acme.zerossl.com/v2/DV90", binding=True),
+    "sslcom-rsa": Directory("https://acme.ssl.com/sslcom-dv-rsa", binding=True),
+    "sslcom-ecc": Directory("https://acme.ssl.com/sslcom-dv-ecc", binding=True),
+    "sectigo-dv": Directory("https://acme.sectigo.com/v2/DV", binding=True),
+    "sectigo-ov": Directory("https://acme.sectigo.com/v2/OV", binding=True),
+    "sectigo-ev": Directory("https://acme.sectigo.com/v2/EV", binding=True),
+    "digicert": Directory("https://one.digicert.com/mpki/api/v1/acme/v2/directory", binding=True),
+    "globalsign": Directory("https://emea.acme.atlas.globalsign.com/directory", binding=True),
+    "actalis": Directory("https://acme-api.actalis.com/acme/directory", binding=True),
+}
+
+
+class UnknownDirectory(ValueError):
+    """A word that is neither a well-known name nor a URL; `suggestion` is the name that was probably meant."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__("is not a well-known CA, and no https URL")
+        self.suggestion = nearest(word, list(WELL_KNOWN))
+
+
+def resolve_directory(name_or_url: str) -> str:
+    """The directory URL of a well-known name or of a URL.
+
+    Raises `ValueError`: `UnknownDirectory` for a word; for a URL that is not https (http is for loopback only), has
+    no host, credentials, white space or a fragment.
+    """
+    known = WELL_KNOWN.get(name_or_url.lower())
+    if known is not None:
+        return known.url
+    if "://" not in name_or_url:
+        raise UnknownDirectory(name_or_url)
+    check_url(name_or_url)
+    return name_or_url
+
+
+def is_staging(url: str) -> bool:
+    """Whether `url` is the directory of a well-known CA that nobody trusts. Unknown CAs count as production."""
+    return any(directory.staging for directory in WELL_KNOWN.values() if directory.url == url)
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL that ci-acme will not talk to. Raises `ValueError` with a reason that does not repeat the URL."""
+    from urllib.parse import urlsplit
+
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("the URL holds white space")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("not a URL") from None
+    if not host or port == 0:
+        raise ValueError("the URL has no host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the URL holds credentials")
+    if parts.fragment:
+        raise ValueError("the URL has a fragment")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("http:// is for loopback only; use https://")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("the URL must start with https://")
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

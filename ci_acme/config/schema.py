@@ -1,0 +1,159 @@
+"""The pydantic models of the config file. What needs the whole document is in `checks.py`.
+
+Provider entries are judged by the settings class of the provider that they name, loaded when a config names it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator
+
+from ci_acme.config import fields
+from ci_acme.config.directories import resolve_directory
+from ci_acme.model.material import KeyType
+from ci_acme.model.spec import CertificateSpec, RenewPolicy
+from ci_acme.settings import DnsSettings, OneOrMany, SecretReference, Settings, StoreSettings, as_list
+from ci_acme.spec import Kind
+
+KeyName = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
+LimitsName = Literal["letsencrypt", "letsencrypt-staging", "none"]
+
+
+class ExternalAccount(Settings):
+    """External account binding (RFC 8555 section 7.3.4)."""
+
+    key_id: str = Field(min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME).")
+    hmac_key: SecretReference = Field(description="A reference to the MAC key from the CA, base64url.")
+
+
+class RateLimits(Settings):
+    """The CA's rate limits, each `COUNT/PERIOD` (`50/7d`); what is not said is as in `profile`."""
+
+    profile: LimitsName = Field("none", description="The well-known limits to start from.")
+    certificates_per_domain: fields.Rate | None = Field(None, description="New certificates a registered domain.")
+    certificates_per_name_set: fields.Rate | None = Field(None, description="Certificates of exactly the same names.")
+    orders_per_account: fields.Rate | None = Field(None, description="New orders an account.")
+    failures_per_name: fields.Rate | None = Field(None, description="Failed validations a name and account.")
+    accounts_per_address: fields.Rate | None = Field(None, description="New accounts an IP address.")
+
+
+class Authority(Settings):
+    """A CA and our account there."""
+
+    directory: Annotated[str, AfterValidator(fields.check_directory)] = Field(
+        description="A well-known CA (letsencrypt, google, zerossl, …) or the https URL of its directory."
+    )
+    contact: Annotated[tuple[fields.Email, ...], BeforeValidator(as_list)] = Field(
+        (), description="E-mail addresses that the CA may write to."
+    )
+    agree_terms: fields.Flag = Field(
+        default=False, description="Whether you agree to the CA's terms of service; without it no account is made."
+    )
+    account_key: fields.AccountKey = Field(
+        "file:.ci-acme/account.pem",
+        description="Where the account key is: a secret reference, or a signer (aws-kms:, gcp-kms:, azure-key:, "
+        "vault-transit:). With several authorities the default is file:.ci-acme/account-NAME.pem.",
+    )
+    profile: str | None = Field(None, min_length=1, description="The CA's certificate profile: shortlived, tlsserver.")
+    external_account: ExternalAccount | None = Field(None, description="External account binding, if the CA wants it.")
+    ca_bundle: str | None = Field(None, min_length=1, description="A PEM file of the roots to trust for a private CA.")
+    preferred_chain: str | None = Field(
+        None, min_length=1, description="The common name of the root that the chain should end in."
+    )
+    rate_limits: Annotated[RateLimits, BeforeValidator(fields.limits)] | None = Field(
+        None, description="A well-known profile or a table; default: the profile that fits the directory."
+    )
+
+    @property
+    def directory_url(self) -> str:
+        """The URL of the directory."""
+        return resolve_directory(self.directory)
+
+
+class Resolver(Settings):
+    """How zones and propagation are looked up."""
+
+    nameservers: OneOrMany[fields.Nameserver] = Field(
+        description="Servers to ask instead of the system's resolver: HOST[:PORT], [V6]:PORT or https://…/dns-query."
+    )
+
+
+def _dns_entry(value: Any, _: Any) -> Any:
+    return fields.provider_entry(Kind.DNS, value)
+
+
+def _store_entry(value: Any, _: Any) -> Any:
+    return fields.provider_entry(Kind.STORE, value)
+
+
+DnsEntry = Annotated[DnsSettings, WrapValidator(_dns_entry), PlainSerializer(fields.dump)]
+StoreEntry = Annotated[StoreSettings, WrapValidator(_store_entry), PlainSerializer(fields.dump)]
+
+
+class Certificate(Settings):
+    """A certificate that shall be valid in all of its stores."""
+
+    names: Annotated[fields.Names, AfterValidator(fields.check_names)] = Field(
+        min_length=1, max_length=100, description="DNS names; `*.` for a wildcard, U-labels as they are."
+    )
+    authority: OneOrMany[str] = Field(
+        (), description="The authority, or several in the order to try; default: the only one.", validate_default=False
+    )
+    key: KeyName = Field("ec-p256", description="The type of the certificate's key.")
+    owner: str | None = Field(None, min_length=1, description="The team that is asked about this certificate.")
+    renew: fields.Renew = Field(
+        "auto",
+        description="When to renew: auto (ARI, else a third of the life left, half under ten days), "
+        "a time before the end (30d, 12h, 90m, 2w), or a fraction of the life left (0.33).",
+    )
+    profile: str | None = Field(None, min_length=1, description="The CA's profile, in place of the authority's.")
+    stores: tuple[StoreEntry, ...] = Field(min_length=1, description="Where the certificate and its key belong.")
+
+    @property
+    def key_type(self) -> KeyType:
+        """`key` as the core names it."""
+        return KeyType(self.key)
+
+    @property
+    def renewal(self) -> RenewPolicy:
+        """`renew` as the core names it."""
+        return fields.parse_renew(self.renew)
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    version: Annotated[Literal[1], BeforeValidator(fields.check_version)] = Field(description="Always 1.")
+    state: Annotated[str, AfterValidator(fields.check_state)] = Field(
+        "sqlite:.ci-acme/state.db",
+        description="What is remembered between runs: sqlite:PATH, postgresql://…, s3://…, gs://… or az://….",
+    )
+    authorities: dict[fields.Label, Authority] = Field(min_length=1, description="The CAs, by a name of your choice.")
+    dns: tuple[DnsEntry, ...] = Field(
+        (), description="Who serves which zone; the longest zone that is a suffix of the challenge name does."
+    )
+    resolver: Resolver | None = Field(None, description="Default: authoritative servers, by the system's resolver.")
+    certificates: dict[fields.Label, Certificate] = Field(
+        min_length=1, description="The certificates, by a name of your choice."
+    )
+    policy: str | None = Field(None, min_length=1, description="The policy file.")
+
+    def spec(self, name: str, authority: str | None = None) -> CertificateSpec:
+        """What is asked for as certificate `name` of `authority` (default: the first of the certificate's).
+
+        Raises `KeyError` for a name that is not configured.
+        """
+        certificate = self.certificates[name]
+        chosen = authority or certificate.authority[0]
+        ca = self.authorities[chosen]
+        return CertificateSpec(
+            name=name,
+            names=tuple(sorted(certificate.names)),
+            authority=chosen,
+            directory=ca.directory_url,
+            profile=certificate.profile or ca.profile,
+            key=certificate.key_type,
+            owner=certificate.owner,
+            renew=certificate.renewal,
+        )
