@@ -275,12 +275,17 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A certificate is stored. PEM; `chain` may be empty. `metadata` is None if it was lost or written by others."""
+    """A certificate is stored. PEM; `chain` may be empty. `metadata` is None if it was lost or written by others.
+
+    `lacks` names what the config asks for and is not there although key and certificate are (`bundle.p12 missing`):
+    publishing again what `read_bundle` gives repairs that without a new order.
+    """
 
     certificate: bytes
     chain: bytes
     metadata: Metadata | None
     version: str | None
+    lacks: str | None = None
 
 
 StoreState = Absent | Unusable | Present

@@ -1,1 +1,1 @@
-"""The `files` platform."""
+"""The `files` platform: certificates in a directory of this machine."""
