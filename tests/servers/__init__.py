@@ -1,0 +1,1 @@
+"""Real servers for tests: Pebble, BIND, PowerDNS and PostgreSQL, each as a context manager on loopback."""
