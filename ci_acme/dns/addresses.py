@@ -1,0 +1,76 @@
+"""From what people and systems call a name server to addresses that can be asked."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ci_acme import dnswire
+from ci_acme.dns.ask import Server
+from ci_acme.errors import ConfigError, NotAvailable
+
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_NAMESERVER: Final = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
+_FIX: Final = "give host[:port] of a name server in resolver.nameservers"
+
+
+def parse_servers(text: str) -> list[Server]:
+    """A configured name server as addresses. Raises `ConfigError`; a DNS-over-HTTPS URL is `NotAvailable`."""
+    if "://" in text:
+        raise NotAvailable(
+            f"the name server {text!r} is a DNS-over-HTTPS URL, which this version cannot ask",
+            fix=_FIX,
+        )
+    try:
+        host, port = dnswire.split_host_port(text)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the name server {text!r} cannot be used: {error}", fix=_FIX) from None
+    return list(dict.fromkeys(Server(str(address[0]), port) for *_, address in found))
+
+
+def system_resolvers(path: Path = _RESOLV_CONF) -> list[Server]:
+    """The resolvers of this machine, in their order; empty if it has none."""
+    if sys.platform == "win32":
+        import dns.resolver  # it knows the registry; only Windows pays for the import
+
+        addresses = [str(address) for address in dns.resolver.Resolver().nameservers]
+    else:
+        text = ""
+        with contextlib.suppress(OSError):
+            text = path.read_text(errors="replace")
+        addresses = _NAMESERVER.findall(text)
+    return [Server(address) for address in dict.fromkeys(addresses) if _is_address(address)]
+
+
+def routable(servers: Sequence[Server]) -> tuple[list[Server], list[Server]]:
+    """Split by whether this machine has a route at all, IPv4 first; nothing is sent."""
+    good: list[Server] = []
+    lost: list[Server] = []
+    for server in sorted(servers, key=lambda one: ":" in one.address):
+        (good if _has_route(server) else lost).append(server)
+    return good, lost
+
+
+def _has_route(server: Server) -> bool:
+    family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((server.address, server.port))
+    except OSError:
+        return False
+    return True
+
+
+def _is_address(text: str) -> bool:
+    host = text.partition("%")[0]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            return True
+    return False

@@ -1,0 +1,269 @@
+"""Which servers are authoritative for what: found once, shared by all certificates of a run.
+
+Two ways to know. A configured name server that speaks with authority for a zone is one of the servers of that zone, and
+the others that are configured and silent count as dead ones. Otherwise a recursive resolver (a configured one, else the
+system's) is asked for the NS of a zone and the addresses of those hosts, and for nothing else: a resolver that is asked
+for a challenge name too early remembers for minutes that there is none (RFC 2308).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ci_acme import dnswire
+from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
+from ci_acme.dns.ask import Answer, Question, Server
+from ci_acme.dns.batch import Heard, Race, ask_all
+from ci_acme.dns.flights import Flights
+from ci_acme.dnswire import Record, within
+from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
+from ci_acme.ports import Clock
+
+_GRACE: Final = 0.3
+"""Seconds that a configured name server may be slower than the first before it counts as silent."""
+_DEPTH: Final = 4
+"""How often the answer to an NS question may point to another zone apex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A zone and the addresses that serve it. `hosts` names addresses by their NS; `note` is worth a warning."""
+
+    apex: str
+    servers: tuple[Server, ...]
+    hosts: Mapping[Server, str] = field(default_factory=dict[Server, str])
+    note: str | None = None
+
+    def label(self, server: Server) -> str:
+        """`ns1.example.com (192.0.2.1:53)`, or the bare address."""
+        host = self.hosts.get(server)
+        return str(server) if host is None else f"{host} ({server})"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What an authoritative server said of a zone cut: `hosts` and `glue` of a referral, or just who said it."""
+
+    via: Sequence[Server]
+    hosts: Sequence[str] = ()
+    glue: Sequence[Record] = ()
+
+
+@dataclass(slots=True)
+class _Search:
+    """One lookup under way: the name asked next, then the NS hosts of its zone."""
+
+    start: str
+    name: str
+    hint: Hint | None
+    apex: str | None = None
+    hosts: Sequence[str] = ()
+    found: Authority | CiAcmeError | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether a referral has named the servers already."""
+        return self.hint is not None and bool(self.hint.hosts)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the resolver knows nothing nearer than a top-level domain, or nothing at all."""
+        if isinstance(self.found, Authority):
+            return False
+        apex = self.apex or self.name
+        return self.found is not None or (apex != self.start and len(dnswire.labels_of(apex)) <= 1)
+
+
+Fallback = Callable[[str], Sequence[Server]]
+"""Servers that may be asked for a zone that no resolver knows: those of the provider that writes it."""
+
+
+class Directory:
+    """Finds the authority for names, with a cache; any thread may ask."""
+
+    def __init__(
+        self, nameservers: Sequence[str], clock: Clock, *, fallback: Fallback = lambda _: (), port: int = 53
+    ) -> None:
+        self._configured = list(nameservers)
+        self._clock = clock
+        self._fallback = fallback
+        self._port = port
+        self._flights: Flights[str, Authority | CiAcmeError] = Flights()
+        self._resolvers: list[Server] | None = None
+
+    def lookup(
+        self, starts: Mapping[str, Hint | None], clock: Clock | None = None
+    ) -> dict[str, Authority | CiAcmeError]:
+        """The authority of the zone that each name is in. What cannot be found is an error as a value.
+
+        Raises `ConfigError` if a configured name server is not an address.
+        """
+        clock = clock or self._clock
+        return self._flights.get(
+            list(starts), lambda wanted: self._find({key: starts[key] for key in wanted}, clock), clock
+        )
+
+    def resolvers(self) -> list[Server]:
+        """The addresses that are asked first: the configured ones, else the system's."""
+        if self._resolvers is None:
+            if self._configured:
+                found = [server for text in self._configured for server in parse_servers(text)]
+            else:
+                found = system_resolvers()
+            self._resolvers = list(dict.fromkeys(found))
+        return self._resolvers
+
+    # --- the search
+
+    def _find(self, starts: Mapping[str, Hint | None], clock: Clock) -> dict[str, Authority | CiAcmeError]:
+        searches = [_Search(start, start, hint) for start, hint in starts.items()]
+        for _ in range(_DEPTH):
+            todo = [search for search in searches if search.found is None and not search.hosts]
+            if not todo:
+                break
+            self._ask_ns(todo, clock)
+        for search in searches:
+            if search.lost:
+                search.found = self._ask_fallback(search, clock) or search.found
+        self._ask_addresses([search for search in searches if search.found is None and search.hosts], clock)
+        return {search.start: search.found or _no_zone(search.start) for search in searches}
+
+    def _ask_ns(self, searches: Sequence[_Search], clock: Clock) -> None:
+        """One round of NS questions; sets each search's apex and hosts, its next name, or its end."""
+        heard = self._ask_configured(searches, clock) if self._configured else {}
+        questions: dict[str, list[Question]] = {}
+        for search in searches:
+            if search.found is not None or search.told:
+                continue
+            if search.hint is not None:
+                questions[search.name] = [Question(server, search.name, dnswire.NS) for server in search.hint.via]
+            elif not self._configured:
+                questions[search.name] = self._recursive(search.name, dnswire.NS)
+        heard |= Race(questions, clock).run()
+        for search in searches:
+            if search.found is None:
+                self._read_ns(search, heard.get(search.name))
+
+    def _ask_configured(self, searches: Sequence[_Search], clock: Clock) -> dict[str, Heard]:
+        """Ask all configured servers, and settle the searches for which one of them speaks with authority."""
+        matters = {search.name: self._recursive(search.name, dnswire.NS) for search in searches}
+        heard = ask_all(matters, clock, grace=_GRACE)
+        for search in searches:
+            search.found = _membership(search.name, heard[search.name])
+        return heard
+
+    def _recursive(self, name: str, rtype: int) -> list[Question]:
+        return [Question(server, name, rtype, recurse=True) for server in self.resolvers()]
+
+    def _read_ns(self, search: _Search, heard: Heard | None) -> None:
+        if search.hint is not None and search.told:
+            search.apex, search.hosts = search.name, search.hint.hosts
+            return
+        answer = None if heard is None else heard.best
+        if answer is None:
+            search.found = _unreachable(search.name, heard)
+            return
+        hosts = answer.hosts(search.name)
+        if hosts:
+            search.apex, search.hosts = search.name, hosts
+        elif answer.alias(search.name) is not None:
+            search.name = dnswire.parent_of(search.name)
+        elif answer.soa is not None and within(answer.soa.name, search.name) and answer.soa.name != search.name:
+            search.name = answer.soa.name
+        else:
+            search.name = dnswire.parent_of(search.name)
+        search.hint = search.hint if search.name == search.start else None
+        if search.name == "." != search.start and not search.hosts:
+            search.found = _no_zone(search.start)
+
+    # --- addresses
+
+    def _ask_addresses(self, searches: Sequence[_Search], clock: Clock) -> None:
+        hosts = {host for search in searches for host in search.hosts}
+        matters = {(host, rtype): self._recursive(host, rtype) for host in hosts for rtype in (dnswire.A, dnswire.AAAA)}
+        heard = Race(matters, clock).run()
+        addresses: dict[str, list[str]] = {host: [] for host in hosts}
+        for (host, rtype), one in heard.items():
+            for record in () if one.best is None else one.best.answers:
+                if record.rtype == rtype and isinstance(record.data, str):
+                    addresses[host].append(record.data)
+        for search in searches:
+            search.found = self._authority(search, addresses)
+
+    def _authority(self, search: _Search, addresses: Mapping[str, list[str]]) -> Authority | CiAcmeError:
+        glue = search.hint.glue if search.hint is not None else ()
+        hosts: dict[Server, str] = {}
+        for host in search.hosts:
+            known = addresses[host] or [
+                record.data
+                for record in glue
+                if record.name == host and record.rtype in {dnswire.A, dnswire.AAAA} and isinstance(record.data, str)
+            ]
+            hosts |= {Server(address, self._port): host for address in sorted(known)}
+        good, lost = routable(list(hosts))
+        apex = search.apex or search.name
+        if not hosts:
+            return DnsUnreachable(
+                f"the name servers of {apex} ({', '.join(search.hosts)}) have no address",
+                fix="repair the delegation of the zone, or name its servers in resolver.nameservers",
+            )
+        note = None
+        if lost and good:
+            note = f"name servers of {apex} that have no route from here are not checked: {', '.join(map(str, lost))}"
+        return Authority(apex, tuple(good or lost), hosts, note)
+
+    # --- the provider's own servers
+
+    def _ask_fallback(self, search: _Search, clock: Clock) -> Authority | None:
+        servers = self._fallback(search.start)
+        if not servers:
+            return None
+        questions = [Question(server, search.start, dnswire.NS) for server in servers]
+        found = _membership(search.start, ask_all({search.start: questions}, clock, grace=_GRACE)[search.start])
+        if found is None:
+            return None
+        note = f"the resolver does not know {found.apex}: only {', '.join(map(str, found.servers))} is checked"
+        return Authority(found.apex, found.servers, {}, note)
+
+
+def _membership(name: str, heard: Heard) -> Authority | None:
+    """The servers that speak with authority for the zone of `name`, together with the silent ones; None if none does."""
+    cuts: dict[Server, str] = {}
+    for server, reply in heard.replies.items():
+        if isinstance(reply, Answer) and reply.aa and reply.usable:
+            cut = _apex(name, reply)
+            if cut is not None:
+                cuts[server] = cut
+    if not cuts:
+        return None
+    apex = max(cuts.values(), key=len)
+    silent = [server for server, reply in heard.replies.items() if not isinstance(reply, Answer)]
+    members = [server for server, cut in cuts.items() if cut == apex]
+    return Authority(apex, tuple(members + silent))
+
+
+def _apex(name: str, answer: Answer) -> str | None:
+    """The zone apex that an authoritative reply to an NS or SOA question at `name` shows."""
+    if any(record.name == name and record.rtype in {dnswire.NS, dnswire.SOA} for record in answer.answers):
+        return name
+    soa = answer.soa
+    return soa.name if soa is not None and within(soa.name, name) else None
+
+
+def _unreachable(name: str, heard: Heard | None) -> DnsUnreachable:
+    why = (heard.why() if heard is not None else "") or "this machine has no resolver"
+    return DnsUnreachable(
+        f"the name servers of {name} cannot be found: {why}",
+        fix="check the network, or name the zone's servers in resolver.nameservers (host[:port])",
+        details={"zone": name, "answered": heard is not None and heard.answered},
+    )
+
+
+def _no_zone(name: str) -> ZoneNotFound:
+    return ZoneNotFound(
+        f"the zone {name} does not exist in the DNS",
+        fix="check the spelling, or name the zone's servers in resolver.nameservers (host[:port])",
+        details={"zone": name},
+    )
