@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
         return 1
-    except Exception as error:  # noqa: BLE001 - the one place where a defect of ours becomes a message
+    except Exception as error:  # the one place where a defect of ours becomes a message
         return _defect(error, console, arguments)
     finally:
         console.close()

@@ -98,8 +98,8 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
         for text in events[-3:]:
             say(f"issue: {text}.")
         say(
-            f"issue: {issued.action} serial {issued.serial} in {issued.seconds['total']:.2f} s with {issued.acme_requests} "
-            f"requests to the CA and {issued.dns_changes} DNS changes; no challenge record is left."
+            f"issue: {issued.action} in {issued.seconds['total']:.2f} s with {issued.acme_requests} requests to the CA "
+            f"and {issued.dns_changes} DNS changes; no challenge record is left."
         )
         kept = _run(clock, "issue")
         say(f"issue again: {kept.action}: {kept.reason}. A pipeline may run it every time.")
@@ -118,7 +118,7 @@ def _run(clock: SystemClock, command: str, *, dry_run: bool = False, events: lis
         if events is not None and isinstance(event, Step | Warned) and not event.text.startswith("request "):
             events.append(event.text)
 
-    loaded = load(Path(CONFIG), environ=os.environ)
+    loaded = load(Path(CONFIG), overrides={}, environ={}, environment=None)
     options = RunOptions(command=command, dry_run=dry_run, allow_new_account=True, timeout=60)
     run = Run(loaded.config, options, clock=clock, notify=notify, environ=os.environ)
     with stop_on_signals(clock, run.abort):

@@ -28,6 +28,8 @@ class Option:
     many: bool = False
     flag: bool = False
     with_file: bool = True
+    number: bool = False
+    choices: tuple[str, ...] = ()
 
     @property
     def switch(self) -> str:
@@ -103,9 +105,15 @@ def _from_command_line(option: Option, value: Any) -> Any:
 def _from_variable(option: Option, text: str) -> Any:
     if option.many:
         return split(text)
-    if option.flag and text.lower() in (*_YES, *_NO):
-        return text.lower() in _YES
+    if option.flag:
+        value = flag_value(text)
+        return text if value is None else value
     return text
+
+
+def flag_value(text: str) -> bool | None:
+    """What a variable of a flag says; None if it is neither a yes nor a no."""
+    return True if text.lower() in _YES else False if text.lower() in _NO else None
 
 
 def split(text: str) -> list[str]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
-    from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
 
 
