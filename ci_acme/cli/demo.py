@@ -83,13 +83,12 @@ class _Lines:
 
 
 def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[str], None]) -> int:
+    config = directory / CONFIG
     say(
-        f"A sandbox CA speaks ACME (RFC 8555) at {sandbox.directory_url}; nothing trusts it, and only this machine reaches it."
+        f"A sandbox CA speaks ACME (RFC 8555) at {sandbox.directory_url}. Nothing trusts it; only this machine sees it."
     )
     say(f"A DNS server for {DEMO_ZONE} answers at {sandbox.dns_address} and takes signed updates (RFC 2136).")
-    say(
-        f"{directory / CONFIG} says: the names {DEMO_ZONE} and *.{DEMO_ZONE}, from that CA, proven through that DNS, into certs/."
-    )
+    say(f"{config} says: {DEMO_ZONE} and *.{DEMO_ZONE}, from that CA, proven through that DNS, into certs/.")
     try:
         planned = _run(clock, "plan", dry_run=True)
         say(f"plan: {planned.action}: {planned.reason}.")
@@ -107,9 +106,7 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
         print(f"    the demo failed: {error.message}\n    fix: {error.fix}")
         return error.exit_status
     say(f"Key, certificate and chain are in {directory / 'certs' / 'demo'}, put there as one.")
-    say(
-        f"The real thing: edit {directory / CONFIG} (its comments say what), then: ci-acme issue --config {directory / CONFIG}"
-    )
+    say(f"The real thing: edit {config} (its comments say what), then: ci-acme issue --config {config}")
     return 0
 
 

@@ -38,7 +38,7 @@ DEMO: Final = (
     Option("directory", "where to leave the config and the certificate (default: ci-acme-demo)", "DIR"),
     Option("keep_running", "leave the sandbox CA running until Ctrl-C", flag=True),
 )
-CONFIG: Final = (
+CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
     ("schema", "the JSON Schema of the config file, for editors", ()),
@@ -74,10 +74,12 @@ def build() -> argparse.ArgumentParser:
     parser = Parser(prog="ci-acme", add_help=False, allow_abbrev=False)
     _add(parser, GLOBALS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command, options in (("issue", (*ISSUE, *RUN)), ("plan", RUN), ("check", RUN)):
-        _command(commands, command, options).add_argument(
-            "names", nargs="*", metavar="NAME", help="certificates of the config (default: all)"
-        )
+    for command in (
+        _command(commands, "issue", (*ISSUE, *RUN)),
+        _command(commands, "plan", RUN),
+        _command(commands, "check", RUN),
+    ):
+        command.add_argument("names", nargs="*", metavar="NAME", help="certificates of the config (default: all)")
     _command(commands, "cleanup", RUN)
     config = _command(commands, "config", ())
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)

@@ -79,7 +79,8 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         fresh = metadata.with_renewal(memory, renew_after)
         _remember(job, views, selection, fresh, services)
         if decision.action is Action.DELIVER:
-            _deliver(job, selection.best, decision, fresh, services, outcome)
+            outcome.stores = _deliver(job, selection.best, decision, fresh, services)
+            outcome.error = next((store.error for store in outcome.stores if store.error), None)
         else:
             outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, views)]
     else:
@@ -175,25 +176,21 @@ def _remember(job: Job, views: list[StoreView], selection: Selection, fresh: Met
             services.notify(Warned(job.spec.name, f"could not note the renewal time: {error.message}"))
 
 
-def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, services: Services, outcome: Outcome) -> None:
+def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, services: Services) -> list[StoreOutcome]:
     """Bring the other stores into line from the one that has the certificate, without an order."""
     from ci_acme.runner.delivery import publish
 
     services.notify(Started(job.spec.name, "delivering", decision.reason))
     bundle = job.stores[best].read_bundle(deadline=services.deadline)
     if bundle is None:
-        store = job.stores[best]
         raise DeliveryError(
-            f"{label_of(store)} holds the certificate and does not give its key back",
+            f"{label_of(job.stores[best])} holds the certificate and does not give its key back",
             fix="run again with --force: a new certificate goes to every store",
         )
     missing = [job.stores[index] for index in decision.missing]
     written = publish(missing, bundle, metadata, services, job.spec.name, action="delivered")
     by_store = {id(store): result for store, result in zip(missing, written, strict=True)}
-    outcome.stores = [
-        by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores
-    ]
-    outcome.error = next((result.error for result in written if result.error), None)
+    return [by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores]
 
 
 def _would(job: Job, views: list[StoreView], selection: Selection, decision: Decision, outcome: Outcome) -> None:

@@ -1,27 +1,24 @@
-"""An order from its key to its stores; a key is durable before finalize, so that an issued certificate is never lost."""
+"""An order from its key to its stores. The key is durable before finalize: an issued certificate is never lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ci_acme.ca.keys import generate_key, key_from_pem, key_to_pem
+from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
 from ci_acme.errors import CertificateRejected, DeliveryError
-from ci_acme.model.events import Warned
 from ci_acme.model.material import Bundle, CertificateFacts
 from ci_acme.model.records import Metadata, PendingOrder, RenewalMemory
 from ci_acme.model.secret import Secret
-from ci_acme.ports import CertificateStore, ChallengeSolver
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
-    from ci_acme.ca.scope import Scope
     from ci_acme.runner.services import Services
 
 
@@ -31,151 +28,156 @@ def issue(job: Job, predecessor: CertificateFacts | None, services: Services, ou
     Raises `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
-    scope = services.scope(job.spec.name)
-    solver = services.solver(job.spec.name)
-    begun = services.clock.monotonic()
-    dns_seconds = 0.0
-    try:
-        client = services.authorities.client(job.spec.authority, scope)
-        key, issued = _resume(job, client, scope, services) or _order(job, client, solver, predecessor, scope, services)
-        dns_seconds = issued.dns_seconds
-    finally:
-        outcome.acme_requests = scope.requests.total
-        outcome.dns_changes = solver.changes
-        outcome.seconds["dns"] = dns_seconds
-        outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds
-    _publish(job, client, Bundle(key, issued.certificate_pem, issued.chain_pem), issued, scope, services, outcome)
+    work = _Issuing(job, services, outcome)
+    key, issued = work.certificate(predecessor)
+    work.publish(key, issued)
 
 
-def _order(
-    job: Job,
-    client: AcmeClient,
-    solver: ChallengeSolver,
-    predecessor: CertificateFacts | None,
-    scope: Scope,
-    services: Services,
-) -> tuple[Secret, Issued]:
-    spec = job.spec
-    key = generate_key(spec.key)
-    pem = key_to_pem(key)
+class _Issuing:
+    """One certificate under way."""
 
-    def keep(order_url: str) -> None:
-        pending = PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, pem)
-        _first_holder(job, lambda store: store.stage(pending, deadline=services.deadline), services)
+    def __init__(self, job: Job, services: Services, outcome: Outcome) -> None:
+        self._job = job
+        self._services = services
+        self._outcome = outcome
+        self._scope = services.scope(job.spec.name)
+        self._holders = [store for store in job.stores if store.capabilities.holds_pending]
+        self._client: AcmeClient | None = None
 
-    request = OrderRequest(
-        names=spec.names,
-        key=key,
-        profile=spec.profile,
-        replaces=predecessor.ari_id if predecessor else None,
-        preferred_chain=services.authority(spec.authority).preferred_chain,
-    )
-    return pem, obtain(client, request, solver, scope=scope, on_order=keep)
+    def certificate(self, predecessor: CertificateFacts | None) -> tuple[Secret, Issued]:
+        """The key and the verified certificate, from an earlier run's order or from a new one."""
+        services, outcome = self._services, self._outcome
+        solver = services.solver(self._job.spec.name)
+        begun = services.clock.monotonic()
+        dns_seconds = 0.0
+        try:
+            client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
+            found = self._earlier(client)
+            if found is None:
+                request = self._request(generate_key(self._job.spec.key), predecessor)
+                found = (
+                    key_to_pem(request.key),
+                    obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
+                )
+            dns_seconds = found[1].dns_seconds
+            return found
+        finally:
+            outcome.acme_requests = self._scope.requests.total
+            outcome.dns_changes = solver.changes
+            outcome.seconds["dns"] = dns_seconds
+            outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds
 
+    def publish(self, key: Secret, issued: Issued) -> None:
+        """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
+        services, outcome = self._services, self._outcome
+        begun = services.clock.monotonic()
+        bundle = Bundle(key, issued.certificate_pem, issued.chain_pem)
+        metadata = self._metadata(issued)
+        outcome.stores = publish(self._job.stores, bundle, metadata, services, self._job.spec.name, action="written")
+        outcome.error = next((result.error for result in outcome.stores if result.error), None)
+        if any(result.error is None for result in outcome.stores):
+            for store in self._holders:
+                store.unstage(deadline=services.deadline)
+        else:
+            self._keep_for_later(bundle, issued.order_url)
+        outcome.take(issued.facts)
+        outcome.order = issued.order_url
+        outcome.renew_after = metadata.renew_after
+        outcome.seconds["stores"] = services.clock.monotonic() - begun
 
-def _resume(job: Job, client: AcmeClient, scope: Scope, services: Services) -> tuple[Secret, Issued] | None:
-    """The certificate of an order that an earlier run left under way, if it can still be had."""
-    digest = job.spec.digest()
-    for store in _holders(job):
-        pending = store.staged(deadline=services.deadline)
-        if pending is None or pending.spec_digest != digest or pending.account != client.account:
-            continue
-        issued = _resume_one(job, client, pending, scope, services)
-        if issued is not None:
-            scope.step(f"went on with the order of an earlier run, {pending.order}")
-            return pending.key, issued
-        store.unstage(deadline=services.deadline)
-    return None
+    # --- the order of an earlier run ---
 
-
-def _resume_one(job: Job, client: AcmeClient, pending: PendingOrder, scope: Scope, services: Services) -> Issued | None:
-    authority = services.authority(job.spec.authority)
-    try:
-        key = key_from_pem(pending.key)
-    except ValueError:
+    def _earlier(self, client: AcmeClient) -> tuple[Secret, Issued] | None:
+        """The certificate of an order that an earlier run left under way, if it can still be had."""
+        for store in self._holders:
+            pending = store.staged(deadline=self._services.deadline)
+            if pending is None or pending.spec_digest != self._job.spec.digest() or pending.account != client.account:
+                continue
+            issued = self._go_on(client, pending)
+            if issued is not None:
+                self._scope.step(f"went on with the order of an earlier run, {pending.order}")
+                return pending.key, issued
+            store.unstage(deadline=self._services.deadline)
         return None
-    request = OrderRequest(names=job.spec.names, key=key, preferred_chain=authority.preferred_chain)
-    if pending.certificate is not None:
+
+    def _go_on(self, client: AcmeClient, pending: PendingOrder) -> Issued | None:
         try:
-            return accept(pending.certificate, request, order_url=pending.order, now=services.clock.now())
-        except CertificateRejected as error:
-            scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
-    return resume(client, pending.order, request, scope=scope)
+            request = self._request(key_from_pem(pending.key), None)
+        except ValueError:
+            return None
+        if pending.certificate is not None:
+            try:
+                return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
+            except CertificateRejected as error:
+                self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
+        return resume(client, pending.order, request, scope=self._scope)
 
+    # --- what is kept ---
 
-def _publish(
-    job: Job,
-    client: AcmeClient,
-    bundle: Bundle,
-    issued: Issued,
-    scope: Scope,
-    services: Services,
-    outcome: Outcome,
-) -> None:
-    begun = services.clock.monotonic()
-    metadata = _metadata(job, issued, client.directory(scope).renewal_info, services)
-    outcome.stores = publish(job.stores, bundle, metadata, services, job.spec.name, action="written")
-    outcome.error = next((result.error for result in outcome.stores if result.error), None)
-    if any(result.error is None for result in outcome.stores):
-        for store in _holders(job):
-            store.unstage(deadline=services.deadline)
-    else:
-        _keep_for_later(job, client, bundle, issued.order_url, services)
-    outcome.take(issued.facts)
-    outcome.order = issued.order_url
-    outcome.renew_after = metadata.renew_after
-    outcome.seconds["stores"] = services.clock.monotonic() - begun
+    def _keeper(self, client: AcmeClient, request: OrderRequest) -> Callable[[str], None]:
+        spec = self._job.spec
+        key = key_to_pem(request.key)
 
+        def keep(order_url: str) -> None:
+            self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
 
-def _keep_for_later(job: Job, client: AcmeClient, bundle: Bundle, order: str, services: Services) -> None:
-    """No store took the certificate: keep it with its key where the order was kept, for the next run."""
-    pending = PendingOrder(
-        job.spec.digest(), job.spec.directory, client.account or "", order, bundle.key, bundle.fullchain
-    )
-    try:
-        _first_holder(job, lambda store: store.stage(pending, deadline=services.deadline), services)
-    except DeliveryError as error:  # the key and the order's URL are there since before finalize
-        services.notify(Warned(job.spec.name, f"{error.message}; the next run downloads it from the order again"))
+        return keep
 
-
-def _metadata(job: Job, issued: Issued, renewal_info: str | None, services: Services) -> Metadata:
-    spec, facts = job.spec, issued.facts
-    memory = RenewalMemory(renewal_info_url(renewal_info, facts.ari_id)) if renewal_info and facts.ari_id else None
-    return Metadata(
-        name=spec.name,
-        spec_digest=spec.digest(),
-        names=facts.names,
-        authority=spec.directory,
-        profile=spec.profile,
-        key=spec.key.value,
-        owner=spec.owner,
-        serial=facts.serial,
-        sha256=facts.sha256,
-        spki_sha256=facts.spki_sha256,
-        issuer=facts.issuer,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-        renew_after=renewal_time(facts.not_before, facts.not_after, spec.renew, memory),
-        order=issued.order_url,
-        run=services.run_id,
-        renewal=memory,
-    )
-
-
-def _holders(job: Job) -> Sequence[CertificateStore]:
-    return [store for store in job.stores if store.capabilities.holds_pending]
-
-
-def _first_holder(job: Job, stage: Callable[[CertificateStore], None], services: Services) -> None:
-    """Stage in the first store that takes it. Raises its `DeliveryError` if none does."""
-    failure: DeliveryError | None = None
-    for store in _holders(job):
+    def _keep_for_later(self, bundle: Bundle, order: str) -> None:
+        """No store took the certificate: keep it with its key where the order was kept, for the next run."""
+        spec, account = self._job.spec, self._client.account if self._client else None
         try:
-            stage(store)
-        except DeliveryError as error:
-            failure = failure or error
-            continue
-        return
-    if failure is not None:
-        raise failure
-    services.notify(Warned(job.spec.name, "no store of this certificate can hold its key before it is issued"))
+            self._stage(PendingOrder(spec.digest(), spec.directory, account or "", order, bundle.key, bundle.fullchain))
+        except DeliveryError as error:  # the key and the order's URL are there since before finalize
+            self._scope.warn(f"{error.message}; the next run downloads it from the order again")
+
+    def _stage(self, pending: PendingOrder) -> None:
+        """In the first store that takes it. Raises its `DeliveryError` if none does."""
+        failure: DeliveryError | None = None
+        for store in self._holders:
+            try:
+                store.stage(pending, deadline=self._services.deadline)
+            except DeliveryError as error:
+                failure = failure or error
+                continue
+            return
+        if failure is not None:
+            raise failure
+        self._scope.warn("no store of this certificate can hold its key before it is issued")
+
+    # --- values ---
+
+    def _request(self, key: PrivateKey, predecessor: CertificateFacts | None) -> OrderRequest:
+        spec = self._job.spec
+        return OrderRequest(
+            names=spec.names,
+            key=key,
+            profile=spec.profile,
+            replaces=predecessor.ari_id if predecessor else None,
+            preferred_chain=self._services.authority(spec.authority).preferred_chain,
+        )
+
+    def _metadata(self, issued: Issued) -> Metadata:
+        spec, facts = self._job.spec, issued.facts
+        assert self._client is not None
+        base = self._client.directory(self._scope).renewal_info
+        memory = RenewalMemory(renewal_info_url(base, facts.ari_id)) if base and facts.ari_id else None
+        return Metadata(
+            name=spec.name,
+            spec_digest=spec.digest(),
+            names=facts.names,
+            authority=spec.directory,
+            profile=spec.profile,
+            key=spec.key.value,
+            owner=spec.owner,
+            serial=facts.serial,
+            sha256=facts.sha256,
+            spki_sha256=facts.spki_sha256,
+            issuer=facts.issuer,
+            not_before=facts.not_before,
+            not_after=facts.not_after,
+            renew_after=renewal_time(facts.not_before, facts.not_after, spec.renew, memory),
+            order=issued.order_url,
+            run=self._services.run_id,
+            renewal=memory,
+        )

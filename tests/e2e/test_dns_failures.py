@@ -99,7 +99,7 @@ def test_a_dead_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:
 def test_a_silent_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as silent:
         silent.bind(("127.0.0.1", 0))
-        lab.config["resolver"]["nameservers"].append("127.0.0.1:%d" % silent.getsockname()[1])
+        lab.config["resolver"]["nameservers"].append(f"127.0.0.1:{silent.getsockname()[1]}")
         ran = lab.issue()
     assert ran.status == 0, ran.stderr
     assert str(lab.config["resolver"]["nameservers"][1]) in ran.stderr

@@ -1,0 +1,98 @@
+"""What `check` says of a CA: one request, for its directory; no account is touched and nothing is ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci_acme.ca.keys import load_signer
+from ci_acme.ca.messages import Directory
+from ci_acme.ca.transport import Reply, Transport
+from ci_acme.core.checks import CheckLine
+from ci_acme.errors import CiAcmeError
+
+if TYPE_CHECKING:
+    from ci_acme.config.schema import Authority
+    from ci_acme.runner.jobs import Job
+    from ci_acme.runner.services import Services
+
+SKEW_WARNING = 60.0
+SKEW_ERROR = 3600.0
+
+
+def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[CheckLine]:
+    """Reachability, clock, account key, terms, external account and profiles. Raises `CaError` if it is out of reach."""
+    authority = services.authority(name)
+    scope = services.scope("")
+    transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)
+    reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
+    directory = Directory.from_reply(reply)
+    yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")
+    yield from _clock(name, reply, services)
+    yield from _account(name, authority, directory, services)
+    for job in jobs:
+        profile = job.spec.profile
+        if job.spec.authority == name and profile is not None and profile not in directory.profiles:
+            offered = ", ".join(sorted(directory.profiles)) or "none"
+            yield CheckLine(
+                "error",
+                "ca",
+                name,
+                f"does not offer the profile {profile!r} of {job.spec.name}",
+                f"it offers: {offered}",
+            )
+
+
+def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
+    text = reply.response.headers.get("Date")
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return
+    skew = (services.clock.now() - date).total_seconds()
+    if abs(skew) > SKEW_WARNING:
+        level = "error" if abs(skew) > SKEW_ERROR else "warning"
+        word = "ahead of" if skew > 0 else "behind"
+        yield CheckLine(
+            level,
+            "clock",
+            "this machine",
+            f"is {abs(skew):.0f} s {word} {name}",
+            "set the clock (NTP): TSIG takes 300 s, certificates begin an hour back at most",
+        )
+    else:
+        yield CheckLine("ok", "clock", "this machine", f"agrees with {name}")
+
+
+def _account(name: str, authority: Authority, directory: Directory, services: Services) -> Iterator[CheckLine]:
+    reference = authority.account_key
+    made_on_use = reference.startswith("file:") and not Path(reference.removeprefix("file:")).exists()
+    if made_on_use and services.may_register:
+        yield CheckLine("ok", "ca", name, f"the account key {reference} is made and registered by the first issue")
+    elif made_on_use:
+        yield CheckLine(
+            "error",
+            "ca",
+            name,
+            f"there is no account key at {reference}, and a run in CI makes none",
+            "give the job the key of an account, or run once with --allow-new-account",
+        )
+    else:
+        try:
+            load_signer(services.read_secret(reference), reference)
+        except CiAcmeError as error:
+            yield CheckLine("error", "ca", name, error.message, error.fix, error.code)
+        else:
+            yield CheckLine("ok", "ca", name, f"the account key {reference} can be used")
+    if directory.terms_of_service and not authority.agree_terms and made_on_use:
+        yield CheckLine(
+            "warning",
+            "ca",
+            name,
+            f"its terms are not agreed to: {directory.terms_of_service}",
+            "read them, and set agree_terms: true",
+        )
+    if directory.external_account_required and authority.external_account is None and made_on_use:
+        yield CheckLine("error", "ca", name, "wants an external account", "set external_account of the authority")
