@@ -32,7 +32,8 @@ def check(jobs: list[Job], services: Services) -> list[CheckLine]:
 def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[CheckLine]) -> None:
     """Take findings until an error ends them; the error is a finding too."""
     try:
-        lines.extend(found)
+        for line in found:
+            lines.append(line)  # noqa: PERF402 - what came before an error stays
     except Interrupted:
         raise
     except CiAcmeError as error:
