@@ -8,7 +8,9 @@ from typing import Final
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _IPV4: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}\Z")
+_HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]+))(?::(?P<port>.*))?\Z", re.DOTALL)
 CHALLENGE_LABEL: Final = "_acme-challenge"
+ROOT: Final = "."
 
 
 def normalize_identifier(text: str) -> str:
@@ -78,10 +80,59 @@ def challenge_name(identifier: str) -> str:
 
 
 def is_suffix(zone: str, name: str) -> bool:
-    """Whether `name` is `zone` or below it."""
-    return name == zone or name.endswith("." + zone)
+    """Whether `name` is `zone` or below it; everything is below the root."""
+    return zone in (ROOT, name) or name.endswith("." + zone)
 
 
 def longest_suffix(zones: list[str], name: str) -> str | None:
     """The longest of `zones` that `name` is in, or None."""
-    return max((zone for zone in zones if is_suffix(zone, name)), key=len, default=None)
+    suffixes = (zone for zone in zones if is_suffix(zone, name))
+    return max(suffixes, key=lambda zone: 0 if zone == ROOT else len(zone), default=None)
+
+
+def normalize_zone(text: str) -> str:
+    """A zone as `normalize_host` has it, or the root `.`, which every name is below. Raises `ValueError`."""
+    return ROOT if text.strip() == ROOT else normalize_host(text)
+
+
+def split_host_port(text: str, default_port: int) -> tuple[str, int]:
+    """The host and port of `HOST`, `HOST:PORT`, `V6` or `[V6]:PORT`; a host is a name or an IP address.
+
+    Raises `ValueError` with a reason that does not repeat the text.
+    """
+    if text.count(":") > 1 and not text.startswith("["):
+        return _ip_v6(text), default_port
+    match = _HOST_PORT.match(text)
+    if match is None:
+        raise ValueError("a host, HOST:PORT or [V6]:PORT is wanted")
+    port = default_port if match["port"] is None else _port(match["port"])
+    if match["v6"] is not None:
+        return _ip_v6(match["v6"]), port
+    host = match["host"]
+    if _IPV4.match(host):
+        return _ip_v4(host), port
+    try:
+        return normalize_host(host), port
+    except ValueError:
+        raise ValueError("the host is neither a DNS name nor an IP address") from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise ValueError("the port is not a number from 1 to 65535")
+    return int(text)
+
+
+def _ip_v6(text: str) -> str:
+    import ipaddress  # few names need it
+
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError("the IPv6 address is not one") from None
+
+
+def _ip_v4(text: str) -> str:
+    if any(int(part) > 255 for part in text.split(".")):
+        raise ValueError("the IPv4 address is not one")
+    return text
