@@ -150,11 +150,6 @@ def canonical(name: str) -> str:
     return name.lower().rstrip(".") or "."
 
 
-def within(zone: str, name: str) -> bool:
-    """Whether `name` is `zone` or below it."""
-    return zone in {".", name} or name.endswith("." + zone)
-
-
 def encode_name(name: str) -> bytes:
     """Wire form without compression. Raises `WireError` for an impossible name."""
     out = bytearray()
@@ -347,22 +342,3 @@ def split_strings(value: bytes) -> bytes:
 def pack_record(name: bytes, rtype: int, rclass: int, ttl: int, data: bytes) -> bytes:
     """One record; `name` is in wire form."""
     return name + _RR_FIXED.pack(rtype, rclass, ttl, len(data)) + data
-
-
-# --- server addresses --------------------------------------------------------------------------------------------
-
-
-def split_host_port(text: str, default: int = 53) -> tuple[str, int]:
-    """`host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address as (host, port). Raises `ValueError`."""
-    text = text.strip()
-    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", text) or re.fullmatch(r"([^:\s/]+)(?::(\d+))?", text)
-    if match is not None:
-        host, port = match.group(1), match.group(2)
-    elif re.fullmatch(r"[0-9A-Fa-f:.%\w]+", text) and text.count(":") > 1:
-        host, port = text, None
-    else:
-        raise ValueError(f"{text!r} is not host[:port]")
-    number = default if port is None else int(port)
-    if not 0 < number < 65536:
-        raise ValueError(f"{text!r} has a port outside 1-65535")
-    return host, number

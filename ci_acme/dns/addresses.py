@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ci_acme import dnswire
 from ci_acme.dns.ask import Server
 from ci_acme.errors import ConfigError, NotAvailable
+from ci_acme.model.names import split_host_port
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _NAMESERVER: Final = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
@@ -27,7 +27,7 @@ def parse_servers(text: str) -> list[Server]:
             fix=_FIX,
         )
     try:
-        host, port = dnswire.split_host_port(text)
+        host, port = split_host_port(text, 53)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (ValueError, OSError) as error:
         raise ConfigError(f"the name server {text!r} cannot be used: {error}", fix=_FIX) from None

@@ -15,8 +15,8 @@ from ci_acme import dnswire
 from ci_acme.dns.ask import Answer, Question
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.zones import Authority, Directory, Hint
-from ci_acme.dnswire import within
 from ci_acme.errors import CiAcmeError, DnsDelegationError, DnsUnreachable
+from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock
 
 MAX_HOPS: Final = 8
@@ -199,7 +199,7 @@ def _speaks(answer: Answer, name: str, path: _Path) -> bool:
     if not answer.usable or path.authority is None:
         return False
     cut = answer.referral
-    return answer.aa or (cut is not None and len(cut) > len(path.authority.apex) and within(cut, name))
+    return answer.aa or (cut is not None and len(cut) > len(path.authority.apex) and is_suffix(cut, name))
 
 
 def _apex_of(path: _Path, heard: Heard | None) -> str:
@@ -209,7 +209,7 @@ def _apex_of(path: _Path, heard: Heard | None) -> str:
     soa = path.answer.soa
     if soa is None and heard is not None and heard.best is not None:
         soa = heard.best.soa
-    if soa is not None and within(soa.name, path.name) and within(path.authority.apex, soa.name):
+    if soa is not None and is_suffix(soa.name, path.name) and is_suffix(path.authority.apex, soa.name):
         return soa.name
     return path.authority.apex
 
@@ -241,7 +241,7 @@ def _led_nowhere(chain: Sequence[str], error: CiAcmeError) -> CiAcmeError:
         return error
     kind = DnsUnreachable if isinstance(error, DnsUnreachable) else DnsDelegationError
     return kind(
-        f"the CNAME records of {chain[0]} lead to a name that cannot be resolved ({show_chain(chain)}): {error.message}",
+        f"the CNAME records of {chain[0]} lead nowhere ({show_chain(chain)}): {error.message}",
         fix=_CNAME_FIX if kind is DnsDelegationError else error.fix,
         details={**error.details, "chain": list(chain)},
     )

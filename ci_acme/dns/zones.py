@@ -17,8 +17,9 @@ from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
 from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race, ask_all
 from ci_acme.dns.flights import Flights
-from ci_acme.dnswire import Record, within
+from ci_acme.dnswire import Record
 from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
+from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock
 
 _GRACE: Final = 0.3
@@ -170,7 +171,7 @@ class Directory:
             search.apex, search.hosts = search.name, hosts
         elif answer.alias(search.name) is not None:
             search.name = dnswire.parent_of(search.name)
-        elif answer.soa is not None and within(answer.soa.name, search.name) and answer.soa.name != search.name:
+        elif answer.soa is not None and is_suffix(answer.soa.name, search.name) and answer.soa.name != search.name:
             search.name = answer.soa.name
         else:
             search.name = dnswire.parent_of(search.name)
@@ -229,7 +230,7 @@ class Directory:
 
 
 def _membership(name: str, heard: Heard) -> Authority | None:
-    """The servers that speak with authority for the zone of `name`, together with the silent ones; None if none does."""
+    """The servers that speak with authority for the zone of `name`, and the silent ones; None if none does."""
     cuts: dict[Server, str] = {}
     for server, reply in heard.replies.items():
         if isinstance(reply, Answer) and reply.aa and reply.usable:
@@ -249,7 +250,7 @@ def _apex(name: str, answer: Answer) -> str | None:
     if any(record.name == name and record.rtype in {dnswire.NS, dnswire.SOA} for record in answer.answers):
         return name
     soa = answer.soa
-    return soa.name if soa is not None and within(soa.name, name) else None
+    return soa.name if soa is not None and is_suffix(soa.name, name) else None
 
 
 def _unreachable(name: str, heard: Heard | None) -> DnsUnreachable:
