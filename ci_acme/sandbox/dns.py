@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, final
@@ -22,13 +20,12 @@ import dns.rdatatype
 import dns.update
 
 from ci_acme.model.secret import Secret
+from ci_acme.sandbox.listener import DnsListener
 from ci_acme.sandbox.loopback import host_port, require_loopback
 from ci_acme.sandbox.tsig import Keyring, TsigKey
 from ci_acme.sandbox.update import UpdateError, apply_update, describe
 from ci_acme.sandbox.zone import TTL, Contents, Zone, resolve, zone_of
 
-_PORT_TRIES: Final = 20
-_TCP_IDLE: Final = 10.0
 _MAX_UDP: Final = 1232
 
 
@@ -90,9 +87,6 @@ class SandboxDns:
         self._zones = {origin: Zone(origin, text) for origin, text in origins.items()}
         self._keyring = Keyring(keys or {})
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._connections: set[socket.socket] = set()
 
     @property
     def address(self) -> str:
@@ -100,34 +94,20 @@ class SandboxDns:
         return host_port(self.host, self.port)
 
     def __enter__(self) -> SandboxDns:
-        self._udp, self._tcp = _bind_both(self.host, self.port)
-        self.port = self._udp.getsockname()[1]
-        self._start(self._serve_udp)
-        self._start(self._serve_tcp)
+        self._listener = DnsListener(self.host, self.port)
+        self.port = self._listener.port
+        self._listener.start(self.handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        with contextlib.suppress(OSError), socket.socket(self._udp.family, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", (self.host, self.port))  # wakes the thread that waits in recvfrom
-        with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port), timeout=1).close()  # and the one in accept
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in list(self._threads):
-            thread.join(timeout=5)
-        self._udp.close()
-        self._tcp.close()
+        self._listener.close()
 
     # what tests and the demo do by hand
 
     def add(self, name: str, rdtype: str, *texts: str, ttl: int = TTL) -> None:
-        """Put a record set as the server's owner would: at once, without an update message."""
+        """Put a record set as the server's owner would: at once (with all that still lags), without a message."""
         with self._lock:
             owner, zone = self._owner(name)
             rdataset = dns.rdataset.from_text_list(dns.rdataclass.IN, rdtype, ttl, list(texts))
@@ -240,70 +220,6 @@ class SandboxDns:
         zone = message.zone[0].name.to_text(omit_final_dot=True).lower()
         rcode = "" if self.drop else dns.rcode.to_text(reply.rcode())
         self.updates.append(LoggedUpdate(key, zone, tuple(describe(change) for change in message.update), rcode))
-
-    # sockets
-
-    def _start(self, target: Callable[..., None], *args: socket.socket) -> None:
-        thread = threading.Thread(target=target, args=args, name="sandbox-dns", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve_udp(self) -> None:
-        while not self._closing.is_set():
-            try:
-                wire, client = self._udp.recvfrom(65535)
-            except OSError:
-                continue  # an ICMP error of an earlier reply
-            reply = self.handle(wire, "udp") if wire else None
-            if reply is not None:
-                with contextlib.suppress(OSError):
-                    self._udp.sendto(reply, client)
-
-    def _serve_tcp(self) -> None:
-        while not self._closing.is_set():
-            try:
-                connection, _ = self._tcp.accept()
-            except OSError:
-                continue
-            connection.settimeout(_TCP_IDLE)
-            with self._lock:
-                self._connections.add(connection)
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
-            self._start(self._serve_connection, connection)
-
-    def _serve_connection(self, connection: socket.socket) -> None:
-        """One TCP connection: messages with a length in front, until the client closes (RFC 7766)."""
-        with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
-            while not self._closing.is_set():
-                wire = stream.read(int.from_bytes(stream.read(2), "big"))
-                reply = self.handle(wire, "tcp") if wire else None
-                if reply is not None:
-                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
-                if not wire:
-                    break
-        with self._lock:
-            self._connections.discard(connection)
-
-
-def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on one port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempt in range(_PORT_TRIES):
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        tcp = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tcp.bind((host, port))
-            udp.bind((host, tcp.getsockname()[1]))
-            tcp.listen(128)
-        except OSError:
-            udp.close()
-            tcp.close()
-            if port or attempt == _PORT_TRIES - 1:
-                raise
-        else:
-            return udp, tcp
-    raise AssertionError("the last try raises")
 
 
 def _fit(reply: dns.message.Message, request: dns.message.Message, size: int) -> bytes:

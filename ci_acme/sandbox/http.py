@@ -92,8 +92,9 @@ class HttpServer:
             connection = self._context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
             thread = threading.Thread(target=self._serve, args=(connection,), name="sandbox-ca", daemon=True)
             with self._lock:
+                self._connections = {known: sock for known, sock in self._connections.items() if known.is_alive()}
+                thread.start()
                 self._connections[thread] = connection
-            thread.start()
 
     def _serve(self, connection: ssl.SSLSocket) -> None:
         # ValueError is what ssl says about a socket that was shut down meanwhile.
@@ -103,8 +104,6 @@ class HttpServer:
             with connection.makefile("rb") as stream:
                 while not self._closing.is_set() and self._exchange(connection, stream):
                     pass
-        with self._lock:
-            self._connections.pop(threading.current_thread(), None)
 
     def _exchange(self, connection: ssl.SSLSocket, stream: BufferedReader) -> bool:
         """One request and its answer; whether the connection stays open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from threading import Event
@@ -18,21 +19,27 @@ from ci_acme.sandbox.records import Account
 WEBSITE: Final = "https://ci-acme-sandbox.invalid/not-trusted"
 TERMS: Final = "This CA is the ci-acme sandbox. It runs on this machine only, and nobody trusts its certificates.\n"
 
-_COLLECTIONS: Final = {
-    "directory": "directory",
-    "new-nonce": "newNonce",
-    "new-account": "newAccount",
-    "account": "account",
-    "key-change": "keyChange",
-    "new-order": "newOrder",
-    "order": "order",
-    "authz": "authz",
-    "challenge": "challenge",
-    "certificate": "certificate",
-    "revoke": "revokeCert",
-    "renewal-info": "renewalInfo",
-    "terms": "terms",
-}
+_ID: Final = "[A-Za-z0-9_.-]*"
+_PATHS: Final = tuple(
+    (re.compile(pattern.replace("ID", _ID) + r"\Z"), kind)
+    for pattern, kind in (
+        ("/directory", "directory"),
+        ("/new-nonce", "newNonce"),
+        ("/new-account", "newAccount"),
+        ("/account/ID", "account"),
+        ("/account/ID/orders", "orders"),
+        ("/key-change", "keyChange"),
+        ("/new-order", "newOrder"),
+        ("/order/ID", "order"),
+        ("/order/ID/finalize", "finalize"),
+        ("/authz/ID", "authz"),
+        ("/challenge/ID", "challenge"),
+        ("/certificate/ID(/ID)?", "certificate"),
+        ("/revoke", "revokeCert"),
+        ("/renewal-info/ID", "renewalInfo"),
+        ("/terms", "terms"),
+    )
+)
 _JWK_KINDS: Final = ("newAccount", "revokeCert")
 _UNSIGNED: Final = ("directory", "newNonce", "renewalInfo", "terms")
 _FIXED: Final[dict[str, Callable[[Core, SignedRequest], Reply]]] = {
@@ -54,11 +61,7 @@ _OBJECTS: Final[dict[str, Callable[[Core, SignedRequest, str], Reply]]] = {
 
 def kind_of(path: str) -> str:
     """The kind of a path, for faults and the log."""
-    parts = path.strip("/").split("/")
-    kind = _COLLECTIONS.get(parts[0], "unknown")
-    if kind == "account" and parts[-1] == "orders":
-        return "orders"
-    return "finalize" if kind == "order" and parts[-1] == "finalize" else kind
+    return next((kind for pattern, kind in _PATHS if pattern.match(path)), "unknown")
 
 
 def _require_user_agent(request: Request) -> None:
@@ -164,20 +167,17 @@ class Service:
         }
 
     def _signed(self, request: Request, kind: str) -> Reply:
+        if kind == "unknown":
+            raise Problem("malformed", f"there is no {request.path} here", status=404)
         if request.method != "POST":
             raise Problem("malformed", f"{kind} takes POST only", status=405, headers={"Allow": "POST"})
         if request.headers.get("content-type") != "application/jose+json":
             raise Problem("malformed", "the content type is not application/jose+json", status=415)
         signed = self._verify(request, kind)
-        url = signed.url
         with self._core.records.lock:
-            if kind in _FIXED and url == self._core.records.base + request.path:
-                reply = _FIXED[kind](self._core, signed)
-            elif kind in _OBJECTS:
-                reply = _OBJECTS[kind](self._core, signed, url)
-            else:
-                raise Problem("malformed", f"there is no {request.path} here", status=404)
-        return reply
+            if kind in _FIXED:
+                return _FIXED[kind](self._core, signed)
+            return _OBJECTS[kind](self._core, signed, signed.url)
 
     def _verify(self, request: Request, kind: str) -> SignedRequest:
         """RFC 8555 sections 6.2 to 6.5: signature, then nonce, then url."""

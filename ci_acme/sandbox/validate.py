@@ -78,8 +78,12 @@ def _ask(server: tuple[str, int], name: dns.name.Name) -> dns.message.Message:
 
 
 def _read(reply: dns.message.Message, name: dns.name.Name) -> tuple[dns.name.Name, list[str]]:
-    """Follow the CNAMEs within one reply: where it ends, and the TXT values there."""
-    for _ in range(len(reply.answer)):
+    """Follow the CNAMEs within one reply: where it ends, and the TXT values there. Raises `Problem` for a loop."""
+    seen: set[dns.name.Name] = set()
+    for _ in range(len(reply.answer) + 1):
+        if name in seen:
+            raise Problem("dns", f"the CNAME at {name.to_text(omit_final_dot=True)} leads back to itself")
+        seen.add(name)
         rrset = next((rrset for rrset in reply.answer if rrset.name == name), None)
         if rrset is None:
             break
