@@ -92,7 +92,9 @@ def response(status: int, document: object = None, **fields: str) -> HttpRespons
     return HttpResponse(status, Headers(headers), body)
 
 
-def problem(kind: str, status: int = 403, detail: str = "no", headers: Mapping[str, str] = {}, **more: Any) -> HttpResponse:  # noqa: B006
+def problem(
+    kind: str, status: int = 403, detail: str = "no", headers: Mapping[str, str] = {}, **more: Any
+) -> HttpResponse:
     """An ACME problem document."""
     return response(status, {"type": PREFIX + kind, "detail": detail, **more}, **headers)
 
