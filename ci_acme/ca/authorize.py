@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Order
-from ci_acme.ca.problems import Problem, error_for
+from ci_acme.ca.problems import Problem, error_for, join_some
 from ci_acme.ca.scope import Scope
 from ci_acme.errors import CaProtocolError, CaTimeout, ChallengeFailed, CiAcmeError, OrderRefused
 from ci_acme.model.names import challenge_name
@@ -170,9 +170,9 @@ def _failure(failed: Sequence[tuple[Authorization, Problem | None]], host: str) 
         fix = first.fix if isinstance(first, ChallengeFailed) else FIX_VALUE
         if all(problem.kind == "caa" for problem in problems):
             return OrderRefused(
-                f"{host} may not issue: {'; '.join(said)}", fix=first.fix, details={"challenges": details}
+                f"{host} may not issue: {join_some(said)}", fix=first.fix, details={"challenges": details}
             )
-    return ChallengeFailed(f"{host} did not accept {'; '.join(said)}", fix=fix, details={"challenges": details})
+    return ChallengeFailed(f"{host} did not accept {join_some(said)}", fix=fix, details={"challenges": details})
 
 
 FIX_VALUE: Final = (

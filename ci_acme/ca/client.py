@@ -28,6 +28,7 @@ from ci_acme.errors import (
     RateLimited,
 )
 from ci_acme.model.records import format_time
+from ci_acme.model.secret import Secret
 from ci_acme.ports import Clock, Signer
 
 MAX_ALTERNATES: Final = 10
@@ -36,14 +37,11 @@ PEM: Final = "application/pem-certificate-chain"
 
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
-    """What the CA's console gave out. `hmac_key` is decoded (`keys.parse_hmac_key`) and never shown."""
+    """What the CA's console gave out. `hmac_key` is decoded (`keys.parse_hmac_key`)."""
 
     key_id: str
-    hmac_key: bytes
+    hmac_key: Secret
     alg: str = "HS256"
-
-    def __repr__(self) -> str:
-        return f"ExternalAccount(key_id={self.key_id!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +141,14 @@ class AcmeClient:
             )
         payload: dict[str, Any] = {}
         if contact:
-            payload["contact"] = [address if ":" in address else f"mailto:{address}" for address in contact]
+            payload["contact"] = [_mailto(address) for address in contact]
         if terms_agreed:
             payload["termsOfServiceAgreed"] = True
         if external is not None:
             payload["externalAccountBinding"] = external_account_binding(
                 self.signer.jwk,
                 key_id=external.key_id,
-                hmac_key=external.hmac_key,
+                hmac_key=external.hmac_key.reveal(),
                 url=directory.new_account,
                 alg=external.alg,
             )
@@ -265,7 +263,12 @@ class AcmeClient:
     def _new_account(self, scope: Scope, payload: Mapping[str, Any], what: str) -> str:
         with self._lock:  # two certificates of a run do not look for the account twice
             directory, signed = self._open(scope)
-            reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
+            try:
+                reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
+            except OrderRefused as error:
+                # Here `unauthorized` and `malformed` are about the key or its binding, not about names.
+                fix = "check the account key and external_account; a deactivated account needs a new key"
+                raise AccountError(error.message, fix=fix, details=error.details) from None
             if reply.location is None:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")
             status = reply.json().get("status", "valid")
@@ -335,6 +338,13 @@ class AcmeClient:
         reply = self._order_once(scope, directory, payload)
         scope.warn(f"ordered without naming the certificate that is replaced: {refusal.message}")
         return reply
+
+
+def _mailto(address: str) -> str:
+    url = address if ":" in address else f"mailto:{address}"
+    if "," in url or "?" in url:
+        raise AccountError(f"the contact {address!r} is not one e-mail address", fix="write one address an entry")
+    return url
 
 
 def _check_profile(profile: str, directory: Directory, host: str) -> None:

@@ -130,6 +130,7 @@ class Connection(http.client.HTTPConnection):
         self, host: str, port: int, *, tls: ssl.SSLContext | None, dialer: Dialer, proxy: SplitResult | None
     ) -> None:
         self._tls = tls
+        self.default_port = 80 if tls is None else 443  # else the Host field names 443, and a JWS's url differs from it
         self._origin = host
         self._dialer = dialer
         self._dialing: socket.socket | None = None
@@ -158,15 +159,19 @@ class Connection(http.client.HTTPConnection):
         return answer
 
     def connect(self) -> None:
-        """TCP (with TCP_NODELAY), the proxy's tunnel, TLS."""
+        """TCP (with TCP_NODELAY), the proxy's tunnel, TLS.
+
+        A socket is always put where `interrupt` finds it before `stopped` is looked at and before it is waited on.
+        """
         super().connect()
         if self._tls is not None:
-            # The handshake is made after the socket is in its place, where `interrupt` finds it.
             self.sock = self._tls.wrap_socket(
                 cast("socket.socket", self.sock), server_hostname=self._origin, do_handshake_on_connect=False
             )
+            self._go_on()
             self._bound()
             self.sock.do_handshake()
+        self._dialing = None
         self._bound()
 
     def interrupt(self) -> None:
@@ -192,6 +197,7 @@ class Connection(http.client.HTTPConnection):
             sock = socket.socket(family, kind, protocol)
             self._dialing = sock
             try:
+                self._go_on()
                 sock.settimeout(min(CONNECT_TIMEOUT, _left(self._ends)))
                 sock.connect(peer)
             except OSError as error:
@@ -201,11 +207,11 @@ class Connection(http.client.HTTPConnection):
                 if candidate is not candidates[0]:
                     self._dialer.prefer(host, port, candidate)
                 return sock
-            finally:
-                self._dialing = None
-            if self._dialer.stopped.is_set():
-                break
         raise failure
+
+    def _go_on(self) -> None:
+        if self._dialer.stopped.is_set():
+            raise ConnectionAbortedError("stopped")
 
 
 def _left(ends: float) -> float:
@@ -215,16 +221,35 @@ def _left(ends: float) -> float:
     return left
 
 
-def find_proxy(scheme: str, host: str) -> SplitResult | None:
-    """The proxy that the environment or the system names for a host, None for a direct connection."""
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address literal means this machine."""
+    if host in {"localhost", "::1"}:
+        return True
+    head, _, tail = host.partition(".")
+    return head == "127" and tail.replace(".", "").isdigit()
+
+
+def find_proxy(host: str) -> SplitResult | None:
+    """The proxy that the environment or the system names for https to a host, None for a direct connection.
+
+    Raises `ConfigError` for a proxy that is not spoken to by plain HTTP.
+    """
+    if is_loopback(host):
+        return None
     if sys.platform not in {"win32", "darwin"} and not any(name.lower().endswith("_proxy") for name in os.environ):
         return None  # urllib.request costs milliseconds
     from urllib.request import getproxies, proxy_bypass
 
-    url = getproxies().get(scheme)
-    if not url or scheme != "https" or proxy_bypass(host):
+    url = getproxies().get("https")
+    if not url or proxy_bypass(host):
         return None
-    return urlsplit(url if "://" in url else f"http://{url}")
+    proxy = urlsplit(url if "://" in url else f"http://{url}")
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise ConfigError(
+            f"the proxy for https is a {proxy.scheme} proxy, which is not supported",
+            fix="set HTTPS_PROXY to http://HOST:PORT, or NO_PROXY to the CA's host",
+        )
+    return proxy
 
 
 def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:

@@ -6,6 +6,7 @@ Every request of the engine goes through `Http.request`, so that a test sees, co
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from ci_acme.ca.connect import Connection, Dialer, TlsTrust, explain, find_proxy
+from ci_acme.ca.connect import Connection, Dialer, TlsTrust, explain, find_proxy, is_loopback
 from ci_acme.errors import CaProtocolError, CaUnreachable, Interrupted
 
 MAX_BODY: Final = 4 * 1024 * 1024
 MAX_REDIRECTS: Final = 5
 MAX_IDLE: Final = 9
+_PRINTABLE: Final = re.compile(r"[!-~]+\Z")
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -153,7 +155,7 @@ class HttpsPool:
         connection, kept = self._acquire(key, parts)
         reusable = False
         try:
-            self._stop_if_aborted()
+            self._stop_if_aborted()  # after it is among the busy ones: either this sees the stop or `abort` sees it
             answer = connection.exchange(method, _target(parts), headers, body, ends)
             response = _read(answer, url)
             reusable = not answer.will_close
@@ -179,7 +181,7 @@ class HttpsPool:
         host = parts.hostname or ""
         tls = self._trust.context() if parts.scheme == "https" else None
         port = parts.port or (443 if tls else 80)
-        connection = Connection(host, port, tls=tls, dialer=self._dialer, proxy=find_proxy(parts.scheme, host))
+        connection = Connection(host, port, tls=tls, dialer=self._dialer, proxy=find_proxy(host))
         with self._lock:
             self._busy.add(connection)
         return connection, False
@@ -207,6 +209,8 @@ class HttpsPool:
 def split_url(url: str) -> SplitResult:
     """The parts of a URL that the engine may talk to. Raises `CaProtocolError` for anything but https or loopback."""
     try:
+        if not _PRINTABLE.match(url):
+            raise ValueError("it has characters that no URL has")  # noqa: TRY301  # one reason among others
         parts = urlsplit(url)
         _ = parts.port  # raises for a port that is not a number
     except ValueError as error:
@@ -219,14 +223,6 @@ def split_url(url: str) -> SplitResult:
         f"refusing {url}: ACME is spoken over https only (RFC 8555 section 6.1)",
         fix="use the https URL of the CA's directory",
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address literal means this machine."""
-    if host in {"localhost", "::1"}:
-        return True
-    head, _, tail = host.partition(".")
-    return head == "127" and tail.replace(".", "").isdigit()
 
 
 def _target(parts: SplitResult) -> str:

@@ -143,7 +143,7 @@ def refuse_account_key(key: PrivateKey, account_jwk: Mapping[str, str]) -> None:
         )
 
 
-def parse_hmac_key(text: Secret, where: str) -> bytes:
+def parse_hmac_key(text: Secret, where: str) -> Secret:
     """The HMAC key of an external account: base64url or base64, whitespace and padding ignored. Raises `AccountError`.
 
     Nothing of the key is ever shown.
@@ -159,7 +159,7 @@ def parse_hmac_key(text: Secret, where: str) -> bytes:
         raise AccountError(
             f"the external account's HMAC key in {where} has {len(key)} bytes; {MIN_HMAC_BYTES} is the least", fix=fix
         )
-    return key
+    return Secret(key)
 
 
 def certificate_public_key(certificate: x509.Certificate) -> PublicKey:

@@ -12,10 +12,10 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import b64
 from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
 from ci_acme.ca.messages import Order
-from ci_acme.ca.problems import error_for, problem_kind
+from ci_acme.ca.problems import error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.verify import Chain, verify_chain
-from ci_acme.errors import CaError, CaProtocolError, CertificateRejected, OrderRefused
+from ci_acme.errors import CaError, CaProtocolError, CaTimeout, CaUnreachable, CertificateRejected, OrderRefused
 from ci_acme.model.material import CertificateFacts
 from ci_acme.ports import ChallengeSolver
 
@@ -100,13 +100,10 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
     """
     try:
         order = client.order(scope, order_url)
+    except (CaUnreachable, CaTimeout):
+        raise
     except CaError as error:
-        if not problem_kind(error):
-            status = error.details.get("problem", {}).get("status", 0)
-            if not 400 <= status < 500:
-                raise
-        elif problem_kind(error) == "serverInternal":
-            raise
+        scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
     if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -22,6 +22,7 @@ from ci_acme.model.records import format_time
 PREFIX: Final = "urn:ietf:params:acme:error:"
 MAX_TEXT: Final = 1000
 MAX_SUBPROBLEMS: Final = 100
+MAX_SHOWN: Final = 10
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _RETRY_AFTER_TEXT: Final = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?: UTC|Z)", re.IGNORECASE)
@@ -30,6 +31,12 @@ _RETRY_AFTER_TEXT: Final = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\
 def clean(text: object) -> str:
     """Text of a CA as one harmless line: no control character may reach a terminal or a CI log's command parser."""
     return _CONTROL.sub(" ", text).strip()[:MAX_TEXT] if isinstance(text, str) else ""
+
+
+def join_some(parts: Sequence[str]) -> str:
+    """As many of the parts as a person reads; all of them are in the error's details."""
+    shown = "; ".join(parts[:MAX_SHOWN])
+    return f"{shown}; and {len(parts) - MAX_SHOWN} more" if len(parts) > MAX_SHOWN else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +58,12 @@ class Problem:
         if not isinstance(document, Mapping):
             return cls(status=status)
         nested = document.get("subproblems") if depth == 0 else None
+        claimed = document.get("status")
         return cls(
             type=clean(document.get("type")) or "about:blank",
             title=clean(document.get("title")),
             detail=clean(document.get("detail")),
-            status=status,
+            status=claimed if status is None and isinstance(claimed, int) else status,
             instance=clean(document.get("instance")),
             identifier=_identifier(document.get("identifier")),
             algorithms=tuple(clean(item) for item in _items(document.get("algorithms"))),
@@ -71,7 +79,7 @@ class Problem:
         """One line for people: the detail, and that of every subproblem with its name."""
         own = self.detail or self.title or self.kind or (f"HTTP status {self.status}" if self.status else "no reason")
         parts = [f"{item.identifier}: {item.describe()}" if item.identifier else item.describe() for item in self.inner]
-        return f"{own} ({'; '.join(parts)})" if parts else own
+        return f"{own} ({join_some(parts)})" if parts else own
 
     @property
     def inner(self) -> tuple[Problem, ...]:
@@ -135,7 +143,8 @@ def error_for(problem: Problem, *, what: str, where: str, retry_at: datetime | N
     details: dict[str, Any] = {"problem": problem.to_json()}
     status = problem.status or 0
     if problem.kind == "rateLimited" or status == 429:
-        return _rate_limited(said, where, retry_at or _time_in(problem.detail), details)
+        fix = _again(retry_at or _time_in(problem.detail), details)
+        return RateLimited(f"the rate limit of {where} is reached: {said}", fix=fix, details=details)
     if problem.kind == "userActionRequired":
         page = f" at {problem.instance}" if problem.instance else ""
         return AccountError(
@@ -144,21 +153,16 @@ def error_for(problem: Problem, *, what: str, where: str, retry_at: datetime | N
             details=details,
         )
     if status >= 500:
-        return CaUnreachable(f"{where} failed to {what}: {said}", fix="run again later", details=details)
-    if what.endswith("the account") and problem.kind in {"unauthorized", "malformed"}:
-        fix = "check the account key and external_account of the authority; a deactivated account needs a new key"
-        return AccountError(f"{where} refused to {what}: {said}", fix=fix, details=details)
+        return CaUnreachable(f"{where} failed to {what}: {said}", fix=_again(retry_at, details), details=details)
     kind, fix = _REFUSED.get(problem.kind, (CaError, "read the CA's reason; run again later"))
     return kind(f"{where} refused to {what}: {said}", fix=fix, details=details)
 
 
-def _rate_limited(said: str, where: str, retry_at: datetime | None, details: dict[str, Any]) -> RateLimited:
+def _again(retry_at: datetime | None, details: dict[str, Any]) -> str:
     if retry_at is None:
-        fix = "run again later; the CA did not say when"
-    else:
-        details["retry_at"] = format_time(retry_at)
-        fix = f"run again after {details['retry_at']}"
-    return RateLimited(f"the rate limit of {where} is reached: {said}", fix=fix, details=details)
+        return "run again later"
+    details["retry_at"] = format_time(retry_at)
+    return f"run again after {details['retry_at']}"
 
 
 def _time_in(detail: str) -> datetime | None:

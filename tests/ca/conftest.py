@@ -1,4 +1,4 @@
-"""A real Pebble for the tests of the ACME engine, with a validation authority that always says yes: no DNS is needed."""
+"""A real Pebble for the ACME engine, with a validation authority that always says yes: no DNS is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,23 +20,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.http import HttpsPool, RequestRecord
-from ci_acme.ca.keys import LocalSigner, generate_key
-from ci_acme.ca.scope import Scope
-from ci_acme.clock import SystemClock
-from ci_acme.model.events import Event
-from ci_acme.ports import Deadline, Signer
+from ci_acme.ports import Signer
+from tests.ca.support import Pebble, Session, Tls, session
 
 EAB_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-
-
-@dataclass
-class Tls:
-    """A certificate for 127.0.0.1 and localhost that signs itself."""
-
-    certificate: Path
-    key: Path
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +49,6 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
     files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return files
-
-
-@dataclass
-class Pebble:
-    directory: str
-    management: str
-    log: Path
-    process: subprocess.Popen[bytes]
 
 
 def free_port() -> int:
@@ -128,7 +106,7 @@ def start_pebble(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             )
         running.append(process)
         wait_for_port(port, process)
-        return Pebble(f"https://127.0.0.1:{port}/dir", f"https://127.0.0.1:{management}", log, process)
+        return Pebble(f"https://127.0.0.1:{port}/dir", f"https://127.0.0.1:{management}", process)
 
     yield start
     for process in running:
@@ -159,35 +137,25 @@ def reusing_pebble(start_pebble: Callable[..., Pebble]) -> Pebble:
     return start_pebble(reuse=100, alternates=2)
 
 
-@dataclass
-class Session:
-    """A client of a CA, and everything that it did on the wire and told."""
-
-    client: AcmeClient
-    pool: HttpsPool
-    clock: SystemClock
-    records: list[RequestRecord] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
-    def scope(self, seconds: float = 60) -> Scope:
-        return Scope(Deadline(self.clock, seconds), "test", self.events.append)
-
-    def methods(self) -> list[str]:
-        return [record.method for record in self.records]
-
-
 @pytest.fixture
 def open_session(tls: Tls) -> Iterator[Callable[..., Session]]:
-    pools: list[HttpsPool] = []
+    """Makes clients; their connections are closed after the test."""
+    sessions: list[Session] = []
 
-    def open_(directory: str, signer: Signer | None = None) -> Session:
-        records: list[RequestRecord] = []
-        pool = HttpsPool(ca_bundle=tls.certificate, observe=records.append)
-        pools.append(pool)
-        clock = SystemClock()
-        client = AcmeClient(directory, signer or LocalSigner(generate_key()), http=pool, clock=clock)
-        return Session(client, pool, clock, records)
+    def open_(pebble: Pebble, signer: Signer | None = None, *, register: bool = True) -> Session:
+        opened = session(pebble.directory, tls, signer)
+        sessions.append(opened)
+        if register:
+            opened.client.register(opened.scope(), terms_agreed=True)
+            opened.records.clear()
+        return opened
 
     yield open_
-    for pool in pools:
-        pool.close()
+    for opened in sessions:
+        opened.pool.close()
+
+
+@pytest.fixture(scope="session")
+def rejecting(start_pebble: Callable[..., Pebble], pebble: Pebble) -> dict[int, Pebble]:
+    """By the percentage of good nonces that are rejected."""
+    return {0: pebble, 5: start_pebble(reject=5), 50: start_pebble(reject=50)}
