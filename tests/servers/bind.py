@@ -177,7 +177,9 @@ class Bind(Server):
         name = key or next(iter(self.keys))
         keyring = dns.tsigkeyring.from_text({name: self.keys[name]})
         algorithm = dns.name.from_text(self._algorithms.get(name, "hmac-sha256"))
-        message = dns.update.UpdateMessage(zone, keyring=keyring, keyname=name, keyalgorithm=algorithm)
+        message = dns.update.UpdateMessage(
+            zone, keyring=keyring, keyname=dns.name.from_text(name), keyalgorithm=algorithm
+        )
         for item in add:
             owner, ttl, kind, data = item.split(None, 3)
             message.add(owner, int(ttl), kind, data)

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import dns.message
+import dns.name
 import dns.query
 import dns.rcode
 import dns.tsigkeyring
@@ -102,7 +103,9 @@ def test_certbot_issues_from_pebble_over_bind(bind: Bind, pebble: Pebble, tmp_pa
 
 def test_powerdns_takes_updates_and_has_the_api(powerdns: PowerDns) -> None:
     keyring = dns.tsigkeyring.from_text({KEY: SECRET})
-    update = dns.update.UpdateMessage("example.test", keyring=keyring, keyname=KEY, keyalgorithm="hmac-sha256")
+    update = dns.update.UpdateMessage(
+        "example.test", keyring=keyring, keyname=dns.name.from_text(KEY), keyalgorithm="hmac-sha256"
+    )
     update.add("_acme-challenge.up", 60, "TXT", '"value"')
     assert dns.query.tcp(update, powerdns.host, port=powerdns.port, timeout=5).rcode() == dns.rcode.NOERROR
     assert powerdns.txt("_acme-challenge.up.example.test") == ["value"]
