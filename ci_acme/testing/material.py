@@ -7,7 +7,7 @@ from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -19,10 +19,10 @@ _BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 _LIFE = timedelta(days=90)
 
 
-def make_bundle(*names: str) -> Bundle:
-    """A new key with a certificate for `names` (default `test.example`) and the certificate of its CA."""
+def make_bundle(*names: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -> Bundle:
+    """A new P-256 key (or `key`) with a certificate for `names` (default `test.example`) and that of its CA."""
     ca_key, ca = _authority()
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     alternatives = [x509.DNSName(name) for name in names or ("test.example",)]
     leaf = (
         x509.CertificateBuilder()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -26,7 +26,7 @@ def no_secrets(reference: str) -> Secret:
 
 
 class TestFileStore(StoreContract):
-    formats = ["pem"]
+    formats: ClassVar = ["pem"]
 
     @pytest.fixture(autouse=True)
     def place(self, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ class TestFileStore(StoreContract):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, handler)
-            assert not any(name.startswith(".") for name in os.listdir(self.directory))
+            assert not any(path.name.startswith(".") for path in self.directory.iterdir())
 
     def put_beside(self, name: str, data: bytes) -> bool:
         (self.directory / "test" / name).write_bytes(data)
@@ -61,7 +61,7 @@ class TestFileStore(StoreContract):
 
 
 class TestFileStoreWithPkcs12(TestFileStore):
-    formats = ["pem", "pkcs12"]
+    formats: ClassVar = ["pem", "pkcs12"]
 
 
 class TestFileStoreWithoutExchange(TestFileStore):

@@ -79,13 +79,13 @@ class FileStore:
     def probe(self, *, deadline: Deadline) -> None:
         """Write and fsync as much as a bundle takes, and remove it. A missing `directory` is made, and stays."""
         self._password()
-        with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (target, _):
-            new = target.prepare()
+        with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (_, slot):
+            new = slot.prepare()
             try:
                 pending.occupy(new)
                 sync_directory(new)
             finally:
-                target.discard(new)
+                slot.discard(new)
 
     def stage(self, order: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in `.NAME.pending/`, with room for the bundle."""
@@ -256,7 +256,13 @@ class FileStore:
         reference = self._settings.pkcs12_password
         if reference is None or "pkcs12" not in self._settings.formats:
             return None
-        return self._context.secrets(reference)
+        password = self._context.secrets(reference)
+        if not password.reveal().isascii():
+            raise SecretError(
+                f"the password in {reference} is not ASCII, and Java reads no other PKCS#12 password",
+                fix="choose a password of ASCII characters",
+            )
+        return password
 
     @contextmanager
     def _errors(self, error: type[CiAcmeError], verb: str, again: str = "") -> Generator[None]:

@@ -43,6 +43,7 @@ class Slot:
         """A new, private directory for the next generation."""
         path = self.temporary()
         path.mkdir(mode=0o700)  # exclusive: a symlink planted under the name is an error
+        path.chmod(0o700)  # whatever the umask took
         return path
 
     def install(self, new: Path) -> Path | None:
@@ -122,7 +123,7 @@ class Slot:
             return
         if not stat.S_ISDIR(there.st_mode):
             raise _os_error(errno.ENOTDIR, self.path)
-        if self.path.is_mount():
+        if self.path.is_mount() or is_bind_mount(self.path):
             raise _os_error(errno.EBUSY, self.path)
         parent = self.path.parent.stat()
         if not os.access(self.path, os.W_OK | os.X_OK) or (
@@ -141,6 +142,16 @@ class Slot:
 
     def _partner(self, path: Path, kind: str) -> Path:
         return path.with_name(f"{self.prefix}{kind}-{path.name[-16:]}")
+
+
+def is_bind_mount(path: Path) -> bool:
+    """Whether Linux's list of mounts has `path`; `Path.is_mount` sees only those of another file system."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False
+    wanted = re.sub(rb"[ \t\n\\]", lambda match: b"\\%03o" % match.group()[0], os.fsencode(path))
+    return any(line.split(b" ", 5)[4] == wanted for line in mounts if line.count(b" ") > 5)
 
 
 def _os_error(code: int, path: Path) -> OSError:

@@ -1,0 +1,67 @@
+"""A store on a read-only file system, and one whose target is a mount point.
+
+Usage: read_only_driver.py DIRECTORY, in a mount namespace of its own (`unshare -m`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable
+from ci_acme.ports import Present
+from ci_acme.testing.material import make_bundle, make_metadata
+from tests.stores.support import bundle_by_handle, hidden, soon, store_in
+
+OLD, NEW = make_bundle("old.example"), make_bundle("new.example")
+
+
+def main() -> None:
+    base = Path(sys.argv[1])
+    read_only(base / "read-only")
+    mount_point(base / "mounted")
+    sys.stdout.write("done\n")
+
+
+def read_only(directory: Path) -> None:
+    store = store_in(directory)
+    store.publish(OLD, make_metadata(OLD), deadline=soon())
+    mount("--bind", str(directory), str(directory))
+    mount("-o", "remount,bind,ro", str(directory))
+    refused(store, "EROFS", "read-write")
+    assert isinstance(store.read(deadline=soon()), Present)
+    assert store.staged(deadline=soon()) is None
+    store.unstage(deadline=soon())
+
+
+def mount_point(directory: Path) -> None:
+    store = store_in(directory)
+    store.publish(OLD, make_metadata(OLD), deadline=soon())
+    mount("--bind", str(directory / "test"), str(directory / "test"))
+    refused(store, "EBUSY", "mount")
+
+
+def refused(store: object, symbol: str, advice: str) -> None:
+    directory = store._link.parent
+    for wanted, act in (
+        (StoreNotWritable, lambda: store.probe(deadline=soon())),
+        (DeliveryError, lambda: store.publish(NEW, make_metadata(NEW), deadline=soon())),
+    ):
+        with pytest.raises(CiAcmeError) as caught:
+            act()
+        assert type(caught.value) is wanted
+        assert caught.value.details["errno"] == symbol
+        assert advice in caught.value.fix
+    assert bundle_by_handle(directory / "test") == OLD
+    assert not hidden(directory)
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
