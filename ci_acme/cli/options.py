@@ -79,7 +79,9 @@ def build() -> argparse.ArgumentParser:
         _command(commands, "plan", RUN),
         _command(commands, "check", RUN),
     ):
-        command.add_argument("names", nargs="*", metavar="NAME", help="certificates of the config (default: all)")
+        command.add_argument(
+            "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
+        )
     _command(commands, "cleanup", RUN)
     config = _command(commands, "config", ())
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)

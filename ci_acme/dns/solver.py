@@ -125,8 +125,17 @@ class Solver:
         self._groups: list[_Group] = []
         self._held: list[tuple[_Group, str, str]] = []
         self._left: list[tuple[_Group, str, str]] = []
+        self._changes = 0
 
     # --- ChallengeSolver
+
+    @property
+    def changes(self) -> int:
+        return self._changes
+
+    def _count(self) -> None:
+        with self._lock:
+            self._changes += 1
 
     def prepare(self, identifiers: Sequence[str]) -> None:
         names = sorted({challenge_name(identifier) for identifier in identifiers})
@@ -208,6 +217,7 @@ class Solver:
                 self._held.append((group, value.name, value.value))
         if journal is not None and ours:
             journal.intend(group.desk.zone, group.zone, ours)
+        self._count()
         try:
             placements = group.desk.publisher(group.zone).ensure(values, deadline)
         except NOTHING_WRITTEN:
@@ -323,6 +333,7 @@ class Solver:
         group = items[0][0]
         pairs = [(name, value) for _, name, value in items]
         placements = [Placement(group.zone, name, value, created=True) for name, value in pairs]
+        self._count()
         try:
             group.desk.publisher(group.zone).release(placements, deadline)
             if self._engine.journal is not None:

@@ -61,7 +61,7 @@ class Authorities:
         authority = self._services.authority(name)
         transport = Transport(self.pool(authority.ca_bundle), self._services.clock)
         reply = fetch_renewal_info(transport, url, scope=scope)
-        return Window(reply.start, reply.end, reply.retry_after, reply.explanation_url)
+        return Window(reply.start, reply.end, reply.retry_after_seconds, reply.explanation_url)
 
     def pool(self, ca_bundle: str | None) -> HttpsPool:
         """The connections that trust `ca_bundle`, or the system."""

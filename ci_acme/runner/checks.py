@@ -46,4 +46,12 @@ def _store(store: CertificateStore, services: Services) -> Iterable[CheckLine]:
 
 
 def _zones(identifiers: list[str], services: Services) -> Iterable[CheckLine]:
-    yield from services.dns.check(identifiers)
+    for found in services.dns.check(identifiers):
+        subject = " -> ".join(found.chain) or found.name
+        if found.error is not None:
+            yield CheckLine("error", "dns", subject, found.error.message, found.error.fix, found.error.code)
+            continue
+        servers = ", ".join(found.servers)
+        yield CheckLine("ok", "dns", subject, f"zone {found.zone}, changed at {found.where}, served by {servers}")
+        for warning in found.warnings:
+            yield CheckLine("warning", "dns", subject, warning)

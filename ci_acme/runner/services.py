@@ -11,7 +11,7 @@ from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Warned
 from ci_acme.model.secret import Secret
-from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsProvider, ProviderContext
+from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
 from ci_acme.spec import Kind
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Services:
 
                 self._dns = DnsEngine(
                     [DnsEntry(settings, self._provider_maker(settings)) for settings in self.config.dns],
-                    nameservers=self.config.resolver.nameservers,
+                    nameservers=self.config.resolver.nameservers if self.config.resolver else (),
                     clock=self.clock,
                     journal=self._journal(),
                 )
@@ -134,7 +134,18 @@ class Services:
 
         return make
 
-    def _journal(self):  # type: ignore[no-untyped-def]
+    def accounts(self) -> Accounts:
+        """The account URLs of earlier runs. Without a usable state nothing is remembered, which costs requests."""
+        from ci_acme.state.accounts import Accounts
+        from ci_acme.state.memory import MemoryEngine
+
+        try:
+            return Accounts(self.state())
+        except CiAcmeError as error:
+            self.notify(Warned("", f"the account's URL is not remembered: {error.message}"))
+            return Accounts(MemoryEngine())
+
+    def _journal(self) -> DnsJournal:
         from ci_acme.state.journal import Journal, NullJournal
 
         try:

@@ -1,1 +1,3 @@
-"""What a run remembers between runs."""
+class X:
+    def close(self): pass
+def open_state(u): return X()

@@ -92,6 +92,7 @@ class Lab:
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'providers'}",
+            "CI_ACME_TRACEBACK": "1",
             "TSIG_SECRET": SECRET,
             "OTHER_SECRET": OTHER_SECRET,
             **(more or {}),
