@@ -10,8 +10,17 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from ci_acme.model.names import normalize_zone
 
@@ -37,9 +46,19 @@ SecretReference = Annotated[
 """A reference to a secret (`env:NAME`, `file:PATH`, …). A literal is an error, and is never echoed."""
 
 
-def as_list(value: Any) -> Any:
-    """A single string as a list of one, so that `names: a.example` means `names: [a.example]`."""
-    return [value] if isinstance(value, str) else value
+class ListOrOne:
+    """Annotates a list that may be written as a single string: `names: a.example` means `names: [a.example]`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        array = handler(schema)
+        return {"anyOf": [array.get("items", {}), array]}
+
+    @staticmethod
+    def _as_list(value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 def _no_bool(value: Any) -> Any:
@@ -49,8 +68,8 @@ def _no_bool(value: Any) -> Any:
 
 
 Item = TypeVar("Item")
-OneOrMany = Annotated[tuple[Item, ...], BeforeValidator(as_list), Field(min_length=1)]
-"""A list that may be written as a single string."""
+OneOrMany = Annotated[tuple[Item, ...], Field(min_length=1), ListOrOne()]
+"""A list of at least one that may be written as a single string."""
 Count = Annotated[int, BeforeValidator(_no_bool)]
 """A whole number; `true` is none."""
 Seconds = Annotated[float, BeforeValidator(_no_bool)]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ci_acme.config.document import Document, KeyPath
+from ci_acme.config.document import Document, KeyPath, show_path
 from ci_acme.config.problems import Problem, nearest, problem
 from ci_acme.config.shape import secret_fields
 from ci_acme.errors import NotAvailable
-from ci_acme.model.names import normalize_zone
+from ci_acme.model.names import normalize_identifier, normalize_zone
 from ci_acme.registry import find
 from ci_acme.spec import PLANNED, Kind
 
@@ -33,7 +33,7 @@ def fill_defaults(document: Document) -> None:
 
 def check(document: Document) -> list[Problem]:
     """All problems between the parts of the document."""
-    return [*_authorities(document), *_zones(document), *_references(document)]
+    return [*_authorities(document), *_names(document), *_zones(document), *_references(document)]
 
 
 def _authorities(document: Document) -> Iterator[Problem]:
@@ -43,24 +43,38 @@ def _authorities(document: Document) -> Iterator[Problem]:
             continue
         path: KeyPath = ("certificates", name, "authority")
         if "authority" not in certificate:
-            mark = document.keys[path[:-1]]
+            mark = document.key_mark(path[:-1])
             yield problem(mark, path, "is required, as there are several authorities", allowed=known)
             continue
-        yield from _named_authorities(document, path, certificate["authority"], known)
+        seen: set[str] = set()
+        for place, word in _words(document, path, certificate["authority"]):
+            mark = document.value_mark(place)
+            if word not in known:
+                yield problem(mark, place, "no authority has this name", allowed=known, suggestion=nearest(word, known))
+            elif word in seen:
+                yield problem(mark, place, "the authority is in the list already")
+            seen.add(word)
 
 
-def _named_authorities(document: Document, path: KeyPath, said: Any, known: list[str]) -> Iterator[Problem]:
-    places = [(path, said)] if isinstance(said, str) else [((*path, i), x) for i, x in enumerate(_list(said))]
-    seen: set[str] = set()
+def _names(document: Document) -> Iterator[Problem]:
+    for certificate, settings in _mapping(document.data.get("certificates")).items():
+        first: dict[str, KeyPath] = {}
+        path: KeyPath = ("certificates", certificate, "names")
+        for place, word in _words(document, path, _mapping(settings).get("names")):
+            try:
+                name = normalize_identifier(word)
+            except ValueError:
+                continue
+            if first.setdefault(name, place) != place:
+                yield problem(document.value_mark(place), place, f"is the same name as {show_path(first[name][2:])}")
+
+
+def _words(document: Document, path: KeyPath, said: Any) -> Iterator[tuple[KeyPath, str]]:
+    """The strings of a list that may be written as a single string."""
+    places = [(path, said)] if isinstance(said, str) else [((*path, i), item) for i, item in enumerate(_list(said))]
     for place, word in places:
-        if not isinstance(word, str) or document.is_blamed(place):
-            continue
-        mark = document.values.get(place) or document.values.get(path) or document.keys[path[:-1]]
-        if word not in known:
-            yield problem(mark, place, "no authority has this name", allowed=known, suggestion=nearest(word, known))
-        elif word in seen:
-            yield problem(mark, place, "the authority is in the list already")
-        seen.add(word)
+        if isinstance(word, str) and not document.is_blamed(place):
+            yield place, word
 
 
 def _zones(document: Document) -> Iterator[Problem]:
@@ -76,7 +90,7 @@ def _zones(document: Document) -> Iterator[Problem]:
         path: KeyPath = ("dns", index, "zone")
         other = first.setdefault(name, path)
         if other != path:
-            yield problem(document.values[path], path, f"the zone is there already, in dns[{other[1]}]")
+            yield problem(document.value_mark(path), path, f"the zone is there already, in dns[{other[1]}]")
 
 
 def _references(document: Document) -> Iterator[Problem]:
@@ -88,7 +102,7 @@ def _references(document: Document) -> Iterator[Problem]:
         try:
             find(kind, scheme)
         except NotAvailable as error:
-            yield problem(document.values[path], path, error.message, fix=_fix(kind), unavailable=True)
+            yield problem(document.value_mark(path), path, error.message, fix=_fix(kind), unavailable=True)
 
 
 def _fix(kind: Kind) -> str:

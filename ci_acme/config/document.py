@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -59,26 +60,25 @@ class Document:
 
     def put(self, path: KeyPath, value: Any, mark: Mark) -> None:
         """Say `value` at `path` (mappings on the way are made), in place of whatever was said there."""
-        here: Any = self.data
-        for part in path[:-1]:
-            if not isinstance(here, dict):
-                return  # the file has something else there, which is a problem of its own
-            here = here.setdefault(part, {})
-        if not isinstance(here, dict):
-            return
-        here[path[-1]] = value
+        parent = self._make(path)
+        if parent is None:
+            return  # the file has something else on the way, which is a problem of its own
+        parent[path[-1]] = value
         self.forget(path)
         self.keys[path] = mark
         for place, _ in leaves(value, path):
             self.values[place] = mark
         self.values[path] = mark
 
-    def drop(self, path: KeyPath) -> None:
-        """Unsay what is at `path`; nothing there is fine."""
-        parent = self.at(path[:-1])
-        if isinstance(parent, dict):
-            parent.pop(path[-1], None)
-        self.forget(path)
+    def _make(self, path: KeyPath) -> Any:
+        """What holds `path`, made if need be; None if it cannot."""
+        here: Any = self.data
+        for part, following in pairwise(path):
+            below: Any = here[part] if isinstance(part, int) else here.setdefault(part, {})
+            if type(below) is not (list if isinstance(following, int) else dict):
+                return None
+            here = below
+        return here
 
     def forget(self, path: KeyPath) -> None:
         """Remove the marks and blame of `path` and all below."""
@@ -99,6 +99,18 @@ class Document:
             else:
                 return None
         return here
+
+    def key_mark(self, path: KeyPath) -> Mark:
+        """Where the key at `path` is, or the nearest thing above it that was said."""
+        return self._nearest(path, self.keys)
+
+    def value_mark(self, path: KeyPath) -> Mark:
+        """Where the value at `path` is, or the nearest thing above it that was said."""
+        return self._nearest(path, self.values)
+
+    def _nearest(self, path: KeyPath, table: Mapping[KeyPath, Mark]) -> Mark:
+        places = (path[:length] for length in range(len(path), -1, -1))
+        return next((table[place] for place in places if place in table), Mark("default", self.name))
 
     def is_blamed(self, path: KeyPath) -> bool:
         """Whether `path` or anything above it has a problem already."""

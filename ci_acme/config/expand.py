@@ -39,7 +39,7 @@ def expand(document: Document, environ: Mapping[str, str], environment: str | No
             if "${env." in text:
                 document.from_environment.add(path)
         except _Cannot as cannot:
-            problems.append(problem(document.values[path], path, str(cannot), allowed=cannot.allowed))
+            problems.append(problem(document.value_mark(path), path, str(cannot), allowed=cannot.allowed))
             document.blamed.add(path)
             value = None
         _replace(document.data, path, value)

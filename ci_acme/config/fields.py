@@ -8,17 +8,18 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ci_acme.config.directories import WELL_KNOWN, UnknownDirectory, check_url, resolve_directory
 from ci_acme.errors import NotAvailable
 from ci_acme.model.names import normalize_identifier, split_host_port, to_a_labels
 from ci_acme.model.spec import RenewPolicy
 from ci_acme.registry import find, load_settings, names
-from ci_acme.settings import SECRET_SCHEMES, Settings, as_list, at
+from ci_acme.settings import SECRET_SCHEMES, Settings, at
 from ci_acme.spec import PLANNED, Kind
 
+LIMITS: Final = ("letsencrypt", "letsencrypt-staging", "none")
 STATE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION: Final = re.compile(r"(?:\d{1,6}[mhdw])+\Z")
@@ -42,8 +43,7 @@ def check_version(value: Any) -> Any:
     return value
 
 
-def check_directory(value: str) -> str:
-    """A well-known name or an acceptable URL."""
+def _check_directory(value: str) -> str:
     try:
         resolve_directory(value)
     except UnknownDirectory as unknown:
@@ -100,18 +100,6 @@ def _check_nameserver(value: str) -> str:
     return value
 
 
-def check_names(value: tuple[str, ...]) -> tuple[str, ...]:
-    """No name twice; each repetition is a problem at its own place."""
-    first: dict[str, int] = {}
-    repeated: dict[tuple[str | int, ...], str | PydanticCustomError] = {}
-    for index, name in enumerate(value):
-        if first.setdefault(name, index) != index:
-            repeated[(index,)] = f"is the same name as item {first[name] + 1}"
-    if repeated:
-        raise at(repeated)
-    return value
-
-
 def _flag(value: Any) -> Any:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
@@ -163,11 +151,6 @@ def _check_rate(value: str) -> str:
     return value
 
 
-def limits(value: Any) -> Any:
-    """A single word is the name of a profile."""
-    return {"profile": value} if isinstance(value, str) else value
-
-
 def dump(settings: Settings) -> dict[str, Any]:
     """A provider's settings with the fields of its own class."""
     return settings.model_dump(mode="json")
@@ -199,9 +182,18 @@ def unavailable(error: NotAvailable, kind: Kind, name: str) -> PydanticCustomErr
     return PydanticCustomError("unavailable", "{reason}", {"reason": error.message, "fix": error.fix})
 
 
-_ONE_OR_MANY_TEXT: Final = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-
-Names = Annotated[tuple[Annotated[str, AfterValidator(normalize_identifier)], ...], BeforeValidator(as_list)]
+Name = Annotated[str, AfterValidator(normalize_identifier)]
+DirectoryName = Annotated[
+    str,
+    AfterValidator(_check_directory),
+    WithJsonSchema(
+        {
+            "anyOf": [{"enum": list(WELL_KNOWN)}, {"type": "string", "pattern": r"^https?://"}],
+            "examples": ["letsencrypt"],
+        }
+    ),
+]
+"""A well-known CA, or the URL of a directory."""
 Email = Annotated[str, AfterValidator(_check_email)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """`true` or `false`, also as text (from an expansion); YAML 1.2 knows no yes, no, on or off."""
@@ -218,6 +210,22 @@ Renew = Annotated[
     AfterValidator(_check_renew),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}),
 ]
+
+
+class NamedOrTable:
+    """Annotates a table that may be written as the name of a profile."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_table, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(LIMITS)}, handler(schema)]}
+
+    @staticmethod
+    def _as_table(value: Any) -> Any:
+        return {"profile": value} if isinstance(value, str) else value
+
+
 Rate = Annotated[str, AfterValidator(_check_rate)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
 """A name of the user's choice for an authority or a certificate; it becomes part of file names."""

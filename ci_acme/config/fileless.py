@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,21 +18,25 @@ from ci_acme.spec import Kind
 
 NAME: Final = "the command line"
 _DEFAULT: Final = Mark("default", "")
+_EXPANSION: Final = re.compile(r"\$\{[^}]*\}")
 
 
-def build(said: Mapping[str, Said], environ: Mapping[str, str]) -> tuple[Document, list[Problem]]:
+def build(
+    said: Mapping[str, Said], environ: Mapping[str, str], environment: str | None
+) -> tuple[Document, list[Problem]]:
     """The document that the options say, and what is wrong with them as options.
 
     Defaults: `--ca letsencrypt`; the DNS entry serves every name (zone `.`); the certificate is called as its first
-    name with `*.` as `wildcard.`. A setting KEY of provider P that no option says comes from `CI_ACME_<P>_<KEY>`; for
-    a secret, that variable holds the secret and the setting becomes the reference `env:CI_ACME_<P>_<KEY>`.
+    name, with `*.` as `wildcard.` and without expansions other than `${environment}`. A setting KEY of provider P that
+    no option says comes from `CI_ACME_<P>_<KEY>`; for a secret, that variable holds the secret and the setting becomes
+    the reference `env:CI_ACME_<P>_<KEY>`.
     """
     document = Document(NAME)
     problems: list[Problem] = []
     document.put(("version",), 1, _DEFAULT)
     _authority(document, said)
     _dns(document, said, environ, problems)
-    certificate = ("certificates", _certificate_name(said))
+    certificate = ("certificates", _certificate_name(said, environment))
     domain = said.get("domain")
     if domain is None:
         problems.append(_required("domain", "a name for the certificate", ()))
@@ -71,14 +76,15 @@ AUTHORITY_KEYS: Final[dict[str, tuple[str, ...]]] = {
 """Options that say a key of an authority."""
 
 
-def _certificate_name(said: Mapping[str, Said]) -> str:
+def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
     if "name" in said:
         return str(said["name"].value)
     domain = said.get("domain")
-    first = str(domain.value[0]) if domain and domain.value else "default"
+    first = str(domain.value[0]) if domain else ""
     first = f"wildcard.{first[2:]}" if first.startswith("*.") else first
+    first = _EXPANSION.sub("", first.replace("${environment}", environment or "")).strip(".")
     try:
-        return to_a_labels(first.removesuffix("."))[:200]
+        return to_a_labels(first)[:200] or "default"
     except ValueError:
         return "default"  # the name is a problem of its own
 

@@ -106,9 +106,15 @@ def load(path: Path, *, overrides: Mapping[str, Any], environ: Mapping[str, str]
     return _finish(document, problems, path, environ, environment)
 
 
+def load_text(data: bytes, name: str, *, environ: Mapping[str, str], environment: str | None) -> Loaded:
+    """The configuration in `data`, which is called `name` in errors. Nothing overrides it. Raises `ConfigError`."""
+    document, problems = parse(data, name)
+    return _finish(document, problems, None, environ, environment)
+
+
 def from_options(options: Mapping[str, Any], *, environ: Mapping[str, str], environment: str | None) -> Loaded:
     """The configuration that options and variables alone say. Arguments and errors as for `load`."""
-    document, problems = fileless.build(read_options(options, environ), environ)
+    document, problems = fileless.build(read_options(options, environ), environ, environment)
     return _finish(document, problems, None, environ, environment)
 
 

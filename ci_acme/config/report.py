@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ci_acme.config.document import Document, KeyPath, Mark, show_key
+from ci_acme.config.document import Document, KeyPath, show_key
 from ci_acme.config.problems import Problem, nearest, problem
 from ci_acme.config.shape import model_at
 
@@ -62,28 +62,36 @@ def translate(error: ValidationError, document: Document) -> list[Problem]:
     problems: list[Problem] = []
     for item in items:
         path = _path(item["loc"], document)
-        excused = item["type"] == "missing" and tuple(item["loc"]) in meant
-        if not excused and not document.is_blamed(path):
+        if not _excused(item, path, meant, document) and not document.is_blamed(path):
             problems.append(_problem(item, path, document))
     return problems
+
+
+def _excused(item: Mapping[str, Any], path: KeyPath, meant: set[KeyPath], document: Document) -> bool:
+    """Whether the error only follows from another: a key that was misspelled, or a list short of its bad items."""
+    if item["type"] == "missing":
+        return tuple(item["loc"]) in meant
+    value = document.at(path)
+    least = (item.get("ctx") or {}).get("min_length", 0)
+    return item["type"] == "too_short" and (isinstance(value, str) or (isinstance(value, list) and len(value) >= least))
 
 
 def _problem(item: Mapping[str, Any], path: KeyPath, document: Document) -> Problem:
     kind, context = item["type"], item.get("ctx") or {}
     value = document.at(path)
     if item["loc"] and item["loc"][-1] == "[key]":
-        return problem(_key_mark(path, document), path, "a name is letters, digits, '.', '_' and '-', at most 200")
+        return problem(document.key_mark(path), path, "a name is letters, digits, '.', '_' and '-', at most 200")
     if kind == "extra_forbidden":
         return _unknown_key(path, document)
     if kind == "missing":
-        return problem(_key_mark(path[:-1], document), path, "is required", allowed=context.get("allowed", ()))
+        return problem(document.key_mark(path[:-1]), path, "is required", allowed=context.get("allowed", ()))
     allowed = list(context.get("allowed") or _expected(kind, context))
     word = value if isinstance(value, str) else ""
     suggestion = nearest(word, allowed) if word and allowed else None
     if kind == "bool_type" and word.lower() in _BOOLEAN_WORDS:
         suggestion = _BOOLEAN_WORDS[word.lower()]
     return problem(
-        _value_mark(path, document),
+        document.value_mark(path),
         path,
         _message(kind, context, path, document),
         found=_found(kind, value, path, document),
@@ -107,7 +115,7 @@ def _unknown_key(path: KeyPath, document: Document) -> Problem:
     shown = path
     if document.at(path) is None and suggestion is None:
         shown = (*path[:-1], "…")  # `{hunter2}` is a key without a value to YAML
-    return problem(_key_mark(path, document), shown, "unknown key", allowed=allowed, suggestion=suggestion)
+    return problem(document.key_mark(path), shown, "unknown key", allowed=allowed, suggestion=suggestion)
 
 
 def _suggestion(item: Mapping[str, Any], document: Document) -> str | None:
@@ -128,7 +136,8 @@ def _message(kind: str, context: Mapping[str, Any], path: KeyPath, document: Doc
     if kind == "too_short":
         return "must not be empty" if context.get("min_length") == 1 else f"needs {context.get('min_length')} items"
     template = _MESSAGES.get(kind, "is not valid")
-    message = template.format(**{key: value for key, value in context.items() if isinstance(value, (int, float, str))})
+    numbers = {key: f"{value:g}" for key, value in context.items() if isinstance(value, (int, float))}
+    message = template.format_map(numbers)
     if kind.endswith("_type"):
         message += f", not {_type_word(document.at(path))}"
         if kind == "string_type" and isinstance(document.at(path), (int, float)):
@@ -180,18 +189,3 @@ def _path(loc: Sequence[str | int], document: Document) -> KeyPath:
             continue
         path = (*path, part)
     return path
-
-
-def _value_mark(path: KeyPath, document: Document) -> Mark:
-    return _mark(path, document.values, document)
-
-
-def _key_mark(path: KeyPath, document: Document) -> Mark:
-    return _mark(path, document.keys, document)
-
-
-def _mark(path: KeyPath, table: Mapping[KeyPath, Mark], document: Document) -> Mark:
-    for length in range(len(path), -1, -1):
-        if path[:length] in table:
-            return table[path[:length]]
-    return Mark("default", document.name)

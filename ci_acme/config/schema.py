@@ -13,7 +13,7 @@ from ci_acme.config import fields
 from ci_acme.config.directories import resolve_directory
 from ci_acme.model.material import KeyType
 from ci_acme.model.spec import CertificateSpec, RenewPolicy
-from ci_acme.settings import DnsSettings, OneOrMany, SecretReference, Settings, StoreSettings, as_list
+from ci_acme.settings import DnsSettings, ListOrOne, OneOrMany, SecretReference, Settings, StoreSettings
 from ci_acme.spec import Kind
 
 KeyName = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
@@ -41,10 +41,10 @@ class RateLimits(Settings):
 class Authority(Settings):
     """A CA and our account there."""
 
-    directory: Annotated[str, AfterValidator(fields.check_directory)] = Field(
+    directory: fields.DirectoryName = Field(
         description="A well-known CA (letsencrypt, google, zerossl, …) or the https URL of its directory."
     )
-    contact: Annotated[tuple[fields.Email, ...], BeforeValidator(as_list)] = Field(
+    contact: Annotated[tuple[fields.Email, ...], ListOrOne()] = Field(
         (), description="E-mail addresses that the CA may write to."
     )
     agree_terms: fields.Flag = Field(
@@ -61,7 +61,7 @@ class Authority(Settings):
     preferred_chain: str | None = Field(
         None, min_length=1, description="The common name of the root that the chain should end in."
     )
-    rate_limits: Annotated[RateLimits, BeforeValidator(fields.limits)] | None = Field(
+    rate_limits: Annotated[RateLimits, fields.NamedOrTable()] | None = Field(
         None, description="A well-known profile or a table; default: the profile that fits the directory."
     )
 
@@ -94,8 +94,8 @@ StoreEntry = Annotated[StoreSettings, WrapValidator(_store_entry), PlainSerializ
 class Certificate(Settings):
     """A certificate that shall be valid in all of its stores."""
 
-    names: Annotated[fields.Names, AfterValidator(fields.check_names)] = Field(
-        min_length=1, max_length=100, description="DNS names; `*.` for a wildcard, U-labels as they are."
+    names: Annotated[tuple[fields.Name, ...], Field(min_length=1, max_length=100), ListOrOne()] = Field(
+        description="DNS names; `*.` for a wildcard, U-labels as they are."
     )
     authority: OneOrMany[str] = Field(
         (), description="The authority, or several in the order to try; default: the only one.", validate_default=False

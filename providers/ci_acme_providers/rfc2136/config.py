@@ -39,10 +39,12 @@ class Rfc2136Settings(DnsSettings):
     """DNS UPDATE (RFC 2136), signed with TSIG (RFC 8945) or, without the `tsig_` keys, not signed."""
 
     provider: str = "rfc2136"
-    server: OneOrMany[Server] = Field(description="The primary, HOST[:PORT] or [V6]:PORT; further ones are tried next.")
-    tsig_name: KeyName | None = Field(None, description="The name of the TSIG key.", json_schema_extra={"x-ask": True})
+    server: OneOrMany[Server] = Field(
+        description="The primary, HOST[:PORT] or [V6]:PORT; further ones are tried next.", examples=["127.0.0.1:53"]
+    )
+    tsig_name: KeyName | None = Field(None, description="The name of the TSIG key.", examples=["ci-acme"])
     tsig_secret: SecretReference | None = Field(
-        None, description="A reference to the TSIG key's secret, base64.", json_schema_extra={"x-ask": True}
+        None, description="A reference to the TSIG key's secret, base64.", examples=["env:TSIG_SECRET"]
     )
     tsig_algorithm: Algorithm = Field("hmac-sha256", description="The TSIG key's algorithm.")
 
