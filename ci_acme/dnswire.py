@@ -11,8 +11,7 @@ import re
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 A: Final = 1
 NS: Final = 2
@@ -66,8 +65,7 @@ class WireError(ValueError):
     """The octets are not a DNS message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Soa:
+class Soa(NamedTuple):
     """The part of SOA rdata that is looked at. `minimum` bounds negative caching (RFC 2308 section 5)."""
 
     mname: str
@@ -75,8 +73,7 @@ class Soa:
     minimum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record. `data` is a name (NS, CNAME), an address (A, AAAA), a `Soa`, or octets (TXT: its strings joined)."""
 
     name: str
@@ -85,8 +82,7 @@ class Record:
     data: str | bytes | Soa
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A parsed message. `question` is the first question; `rcode` includes EDNS's upper bits.
 
     `tsig` is where the TSIG record begins (RFC 8945: the last record), None without one.
@@ -96,10 +92,10 @@ class Message:
     flags: int
     rcode: int
     question: tuple[str, int] | None
-    answers: list[Record] = field(default_factory=list)
-    authority: list[Record] = field(default_factory=list)
-    additional: list[Record] = field(default_factory=list)
-    tsig: int | None = None
+    answers: list[Record]
+    authority: list[Record]
+    additional: list[Record]
+    tsig: int | None
 
     @property
     def is_reply(self) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ci_acme import dnswire
 from ci_acme.dns.links import Link
@@ -32,8 +32,7 @@ _WINDOW: Final = 96
 """Questions in flight to one server over UDP: more would overrun small receive buffers."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Server:
+class Server(NamedTuple):
     """One address of a name server."""
 
     address: str
@@ -43,8 +42,7 @@ class Server:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """`recurse` is for resolvers; authoritative servers are asked without."""
 
     server: Server
@@ -53,8 +51,7 @@ class Question:
     recurse: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server said. `rcode` is as in `dnswire`; records are those of class IN and OPT, TSIG left out."""
 
     rcode: int
@@ -108,8 +105,7 @@ class Failure(Enum):
     BROKEN = "broken answer"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """No answer came. `tries` counts the tries over UDP and TCP."""
 
     failure: Failure
@@ -120,7 +116,7 @@ class Failed:
 Reply: TypeAlias = Answer | Failed
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
     """A question on its way; `stage` counts the tries, `due` is when the current one is given up."""
 
@@ -134,7 +130,7 @@ class _Pending:
     edns: bool = True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Peer:
     """A server in the loop: its sockets, what was sent and what waits for its turn."""
 

@@ -7,10 +7,9 @@ several tries over a few seconds, as a resolver would leave it out, if another o
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ci_acme import dnswire
 from ci_acme.dns.ask import PATIENCE, Answer, Asker, Failed, Failure, Question, Reply, Server
@@ -33,8 +32,7 @@ _DEAD_TRIES: Final = 3
 _TELL_EVERY: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Values at one effective name, and who must show them."""
 
     name: str
@@ -130,11 +128,13 @@ class Propagation:
                 continue
             names = list(host.lacking)
             if not host.progress and len(names) > _SAMPLE:
-                names = random.sample(names, _SAMPLE)  # which names are asked is no secret
+                names = names[:_SAMPLE]
             host.progress = False
             host.next = now + host.pause
             host.pause = min(host.pause * _GROWTH, _LONGEST_PAUSE)
             host.asked.update(names)
+            for name in names:  # those that were asked last are asked last again
+                host.lacking[name] = host.lacking.pop(name)
             for name in names:
                 self._asker.submit(Question(host.server, name, dnswire.TXT), (host.server, name))
 

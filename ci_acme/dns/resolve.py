@@ -46,7 +46,7 @@ class Target:
         return next(iter(self.existing.values()), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Path:
     """The way from one challenge name; `authority` is who is asked for the last name of `chain`."""
 

@@ -52,7 +52,7 @@ class Hint:
     glue: Sequence[Record] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Search:
     """One lookup under way: the name asked next, then the NS hosts of its zone."""
 
