@@ -1,4 +1,4 @@
-"""A store on a read-only file system, and one whose target is a mount point.
+"""Stores that cannot be written: on a read-only file system, at a mount point, in a fixed layer of an overlay.
 
 Usage: read_only_driver.py DIRECTORY, in a mount namespace of its own (`unshare -m`).
 """
@@ -23,6 +23,7 @@ def main() -> None:
     base = Path(sys.argv[1])
     read_only(base / "read-only")
     mount_point(base / "mounted")
+    fixed_layer(base / "overlay")
     sys.stdout.write("done\n")
 
 
@@ -42,6 +43,29 @@ def mount_point(directory: Path) -> None:
     store.publish(OLD, make_metadata(OLD), deadline=soon())
     mount("--bind", str(directory / "test"), str(directory / "test"))
     refused(store, "EBUSY", "mount")
+
+
+def fixed_layer(base: Path) -> None:
+    """What a container sees of a directory that came with its image."""
+    lower, upper, merged = base / "lower", base / "upper", base / "merged"
+    for path in (lower, upper, merged):
+        path.mkdir(parents=True)
+    store_in(lower).publish(OLD, make_metadata(OLD), deadline=soon())
+    mount("-t", "tmpfs", "tmpfs", str(upper))
+    (upper / "upper").mkdir()
+    (upper / "work").mkdir()
+    options = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work,redirect_dir=off"
+    mount("-t", "overlay", "-o", options, "overlay", str(merged))
+    refused(store_in(merged), "EXDEV", "copy")
+    (merged / "copy").mkdir()
+    for path in (merged / "test").iterdir():
+        path.rename(merged / "copy" / path.name)
+    (merged / "test").rmdir()
+    (merged / "copy").rename(merged / "test")
+    for bundle in (NEW, OLD):
+        store_in(merged).probe(deadline=soon())
+        store_in(merged).publish(bundle, make_metadata(bundle), deadline=soon())
+        assert bundle_by_handle(merged / "test") == bundle
 
 
 def refused(store: object, symbol: str, advice: str) -> None:

@@ -13,6 +13,7 @@ from ci_acme.errors import CiAcmeError, ConfigError, DeliveryError, StoreNotWrit
 from ci_acme.model.records import PendingOrder
 from ci_acme.ports import Absent, Present
 from ci_acme.testing.material import make_bundle, make_metadata
+from ci_acme_providers.files.slot import Slot
 from tests.stores.support import PEM_FILES, bundle_by_handle, hidden, soon, store_in, visible
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes, owners and symlinks")
@@ -265,3 +266,13 @@ def test_a_relative_directory_is_shown_as_it_is_written(tmp_path: Path, monkeypa
     assert store.read(deadline=soon()) == Absent()
     publish(Path("certs"))
     assert bundle_by_handle(tmp_path / "certs" / "test") == BUNDLE
+
+
+def test_a_rehearsal_changes_nothing_even_where_it_succeeds(tmp_path: Path) -> None:
+    """An empty directory stands for a file system that renames onto full ones."""
+    publish(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    Slot(tmp_path / "test", ".test.", None).rehearse(empty)
+    assert bundle_by_handle(tmp_path / "test") == BUNDLE
+    assert visible(tmp_path) == ["test"]

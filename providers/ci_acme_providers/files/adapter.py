@@ -79,11 +79,12 @@ class FileStore:
     def probe(self, *, deadline: Deadline) -> None:
         """Write and fsync as much as a bundle takes, and remove it. A missing `directory` is made, and stays."""
         self._password()
-        with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (_, slot):
+        with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (target, slot):
             new = slot.prepare()
             try:
                 pending.occupy(new)
                 sync_directory(new)
+                target.rehearse(new)
             finally:
                 slot.discard(new)
 
@@ -185,7 +186,7 @@ class FileStore:
         target, slot = self._slots()
         make_directory(target.path.parent)
         with exclusive(target.path.with_name(f".{target.path.name}.lock"), deadline) as locked:
-            target.check_replaceable()
+            target.check_is_directory()
             for each in (target, slot):
                 each.recover()
                 for path in each.leftovers():
@@ -278,6 +279,6 @@ class FileStore:
             advise = faults.read_fix if error is StoreReadError else faults.fix
             raise error(
                 f"cannot {verb} {self.target}: {faults.reason(reason)}",
-                fix=advise(reason, self._link.parent) + again,
+                fix=advise(reason, self._link) + again,
                 details={"provider": self.provider, "target": self.target, **faults.details(reason)},
             ) from reason

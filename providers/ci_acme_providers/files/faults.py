@@ -18,8 +18,8 @@ _FIXES: Final = {
     errno.EEXIST: "remove or rename the file that stands where a directory is needed, or configure another directory",
     errno.ENAMETOOLONG: "give the certificate or the directory a shorter name",
     errno.ELOOP: "remove the symbolic link, or configure another directory",
-    errno.EBUSY: "mount the parent of {where} instead of {where} itself: a mount point cannot be replaced",
-    errno.EXDEV: "move {where} away and back once (it belongs to a lower layer of an overlay file system)",
+    errno.EBUSY: "mount {where} instead of {target}: a mount point cannot be replaced",
+    errno.EXDEV: "replace {target} by a copy of itself once: it is in a fixed layer of the container image",
     errno.EIO: "check the disk that holds {where}",
     errno.ESTALE: "mount the network file system of {where} again",
 }
@@ -32,19 +32,19 @@ def reason(error: OSError) -> str:
     return f"{words} ({os.fsdecode(path)})" if isinstance(path, (str, bytes)) else words
 
 
-def fix(error: OSError, where: Path) -> str:
+def fix(error: OSError, target: Path) -> str:
     """The next thing to do, as an imperative."""
     text = _FIXES.get(error.errno or 0, "check the file system of {where}")
     who = f"uid {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
-    return text.format(where=where, who=who)
+    return text.format(where=target.parent, target=target, who=who)
 
 
-def read_fix(error: OSError, where: Path) -> str:
+def read_fix(error: OSError, target: Path) -> str:
     """The next thing to do when reading failed."""
     if error.errno in (errno.EACCES, errno.EPERM):
         who = f"uid {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
-        return f"let {who} read {where}, or run as its owner"
-    return fix(error, where)
+        return f"let {who} read {target}, or run as its owner"
+    return fix(error, target)
 
 
 def details(error: OSError) -> dict[str, str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,23 +114,28 @@ class Slot:
         with suppress(OSError):
             generation.rmdir()
 
-    def check_replaceable(self) -> None:
-        """Raise the `OSError` with which replacing `path` would fail later, as far as that can be known."""
-        try:
-            there = self.path.lstat()
-        except FileNotFoundError:
+    def check_is_directory(self) -> None:
+        """Raise `NotADirectoryError` if something else is in place."""
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
+
+    def rehearse(self, occupied: Path) -> None:
+        """Raise the `OSError` with which `install` would fail, without changing anything.
+
+        A directory cannot be renamed onto one that has entries (POSIX); the system says so only after everything else
+        was in order: permissions, a sticky parent, mount points, layers of an overlay.
+        """
+        if not os.path.lexists(self.path):
             return
-        if not stat.S_ISDIR(there.st_mode):
-            raise _os_error(errno.ENOTDIR, self.path)
-        if self.path.is_mount() or is_bind_mount(self.path):
-            raise _os_error(errno.EBUSY, self.path)
-        parent = self.path.parent.stat()
-        if not os.access(self.path, os.W_OK | os.X_OK) or (
-            parent.st_mode & stat.S_ISVTX
-            and hasattr(os, "geteuid")
-            and os.geteuid() not in {0, there.st_uid, parent.st_uid}
-        ):
-            raise _os_error(errno.EACCES, self.path)
+        if not os.access(self.path, os.W_OK | os.X_OK):  # the old generation could not be emptied
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
+        try:
+            self.path.rename(occupied)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                return
+            raise
+        occupied.rename(self.path)  # a file system of its own kind; nothing is lost
 
     def _of_kind(self, kind: str) -> list[Path]:
         pattern = re.compile(rf"{re.escape(self.prefix)}{kind}-[0-9a-f]{{16}}\Z")
@@ -142,17 +146,3 @@ class Slot:
 
     def _partner(self, path: Path, kind: str) -> Path:
         return path.with_name(f"{self.prefix}{kind}-{path.name[-16:]}")
-
-
-def is_bind_mount(path: Path) -> bool:
-    """Whether Linux's list of mounts has `path`; `Path.is_mount` sees only those of another file system."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return False
-    wanted = re.sub(rb"[ \t\n\\]", lambda match: b"\\%03o" % match.group()[0], os.fsencode(path))
-    return any(line.split(b" ", 5)[4] == wanted for line in mounts if line.count(b" ") > 5)
-
-
-def _os_error(code: int, path: Path) -> OSError:
-    return OSError(code, os.strerror(code), str(path))
