@@ -94,8 +94,7 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
         say(f"plan: {planned.action}: {planned.reason}.")
         events: list[str] = []
         issued = _run(clock, "issue", events=events)
-        for text in events[-3:]:
-            say(f"issue: {text}.")
+        say(f"issue: {'; '.join(events)}.")
         say(
             f"issue: {issued.action} in {issued.seconds['total']:.2f} s with {issued.acme_requests} requests to the CA "
             f"and {issued.dns_changes} DNS changes; no challenge record is left."
@@ -106,7 +105,7 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
         print(f"    the demo failed: {error.message}\n    fix: {error.fix}")
         return error.exit_status
     say(f"Key, certificate and chain are in {directory / 'certs' / 'demo'}, put there as one.")
-    say(f"The real thing: edit {config} (its comments say what), then: ci-acme issue --config {config}")
+    say(f"The real thing: edit {config} (its comments say what), then: cd {directory} && ci-acme issue")
     return 0
 
 
