@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SubjectKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
-ORGANIZATION: Final = "ci-acme sandbox (not trusted)"
+ORGANIZATION: Final = "ci-acme sandbox"
 _CA_LIFE: Final = timedelta(days=3650)
 
 
@@ -38,7 +38,7 @@ def make_authority(
 ) -> Issuer:
     """A root, or an intermediate when there is a `signer`; EC P-256."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = _name(f"ci-acme sandbox {label}, not trusted")
+    subject = _name(f"ci-acme sandbox {label} (not trusted)")
     parent = signer.certificate.subject if signer else subject
     parent_key = signer.key if signer else key
     usage = _usage(key_cert_sign=True, crl_sign=True, digital_signature=True)

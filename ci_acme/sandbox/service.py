@@ -40,7 +40,6 @@ _PATHS: Final = tuple(
         ("/terms", "terms"),
     )
 )
-_JWK_KINDS: Final = ("newAccount", "revokeCert")
 _UNSIGNED: Final = ("directory", "newNonce", "renewalInfo", "terms")
 _FIXED: Final[dict[str, Callable[[Core, SignedRequest], Reply]]] = {
     "newAccount": accounts.new_account,
@@ -199,8 +198,6 @@ class Service:
         if has_jwk == has_kid:
             raise Problem("malformed", "exactly one of jwk and kid is needed")
         if has_jwk:
-            if kind not in _JWK_KINDS:
-                raise Problem("malformed", f"{kind} needs a kid, not a jwk")
             return Jwk.parse(jws.protected["jwk"]), None
         if kind == "newAccount":
             raise Problem("malformed", "newAccount needs a jwk, not a kid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,10 @@ def test_key_change(ca: SandboxCa, connect: Connect) -> None:
         payload = {"account": account or client.kid, "oldKey": jwk_of(old_key)}
         return jws(key, {"jwk": jwk_of(key), "url": url, **protected}, payload)
 
+    forged = jws(
+        ec_key(), {"jwk": jwk_of(new), "url": url, "alg": "ES384"}, {"account": client.kid, "oldKey": jwk_of(old)}
+    )
+    assert client.post(url, forged).problem == "malformed"
     for broken in (
         inner(new, account=other.kid),
         inner(new, old_key=new),
@@ -133,6 +138,7 @@ def test_jws_rules(ca: SandboxCa, client: RawClient, connect: Connect) -> None:
         ("malformed", client.post(client.kid, jwk=jwk_of(client.key))),
         ("malformed", client.post(client.kid, kid=client.kid, jwk=jwk_of(client.key))),
         ("malformed", client.post(client.directory["newAccount"], {"termsOfServiceAgreed": True})),
+        ("malformed", client.post(client.directory["newAccount"], {}, kid=client.kid, jwk=jwk_of(client.key))),
         ("malformed", client.post(client.kid, crit=["exp"])),
         ("malformed", client.post(client.kid, b"[]")),
         ("malformed", client.post(client.kid, b"not json")),
@@ -149,6 +155,17 @@ def test_jws_rules(ca: SandboxCa, client: RawClient, connect: Connect) -> None:
     assert [reply.problem for _, reply in cases] == [problem for problem, _ in cases]
     unknown = client.post(client.kid, alg="ES512")
     assert unknown.json["algorithms"] == ["ES256", "ES384", "RS256"]
+
+
+def test_ecdsa_signatures_have_exactly_one_form(ca: SandboxCa, connect: Connect) -> None:
+    client = connect(ca)
+    head = {"kid": client.kid, "url": client.kid, "nonce": client.fresh_nonce()}
+    body = jws(client.key, head, None)
+    raw = base64.urlsafe_b64decode(body["signature"] + "==")
+    longer = {**body, "signature": b64(raw[:32] + b"\0" + raw[32:])}
+    headers = {"Content-Type": "application/jose+json"}
+    assert client.request("POST", client.kid, json.dumps(longer).encode(), headers).problem == "malformed"
+    assert client.request("POST", client.kid, json.dumps(body).encode(), headers).status == 200
 
 
 def test_keys_that_are_no_account_keys(ca: SandboxCa, connect: Connect) -> None:

@@ -319,3 +319,15 @@ def test_many_writers_lose_nothing(dns: SandboxDns) -> None:
 def test_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(ValueError, match="loopback"):
         SandboxDns(["demo.test"], host=host)
+
+
+def test_owner_can_take_a_set_away(dns: SandboxDns) -> None:
+    dns.add(NAME, "TXT", "one")
+    dns.add(NAME, "A", "192.0.2.1")
+    dns.remove(NAME, "TXT")
+    assert (dns.values(NAME), dns.values(NAME, "A")) == ([], ["192.0.2.1"])
+    dns.remove(NAME, "A")
+    dns.remove(NAME, "A")
+    assert dns_rcode(ask(dns, NAME)) == "NXDOMAIN"
+    with pytest.raises(ValueError, match="no zone"):
+        dns.add("example.com", "A", "192.0.2.1")

@@ -225,3 +225,19 @@ def test_many_clients_at_once(ca: SandboxCa, dns: SandboxDns, connect: Connect) 
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_time_is_a_parameter(make_ca: Callable[..., SandboxCa], dns: SandboxDns, connect: Connect) -> None:
+    now = datetime(2031, 5, 1, tzinfo=timezone.utc)
+    ca = make_ca(now=lambda: now)
+    client = connect(ca)
+    _, certificate = client.issue(dns, "demo.test")
+    assert x509.load_pem_x509_certificate(certificate.body).not_valid_before_utc == now
+    pending, ready = client.new_order("demo.test"), client.new_order("www.demo.test")
+    assert client.solve(dns, ready).json["status"] == "ready"
+    now += timedelta(days=8)
+    assert [client.post(order.headers["Location"]).json["status"] for order in (pending, ready)] == ["invalid"] * 2
+    states = [client.post(order.json["authorizations"][0]).json["status"] for order in (pending, ready)]
+    assert states == ["invalid", "expired"]
+    (_, challenge), *_ = client.challenges(pending)
+    assert client.post(challenge["url"], {}).json["status"] == "pending", "an expired authorization is not validated"
