@@ -162,7 +162,8 @@ class PowerDns:
             records = [("SOA", f"ns1.{zone} hostmaster.{zone} 1 3600 600 86400 60"), ("NS", f"ns1.{zone}")]
             rows = [(zone, *record) for record in records] + [(f"ns1.{zone}", "A", self.address)]
             connection.executemany(
-                "INSERT INTO records (domain_id, name, type, content, ttl, disabled, auth) VALUES (1, ?, ?, ?, 300, 0, 1)",
+                "INSERT INTO records (domain_id, name, type, content, ttl, disabled, auth) "
+                "VALUES (1, ?, ?, ?, 300, 0, 1)",
                 rows,
             )
             connection.execute(
