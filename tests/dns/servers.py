@@ -330,6 +330,19 @@ def forward(wire: bytes, server: Server) -> bytes:
         return sock.recv(65535)
 
 
+def negative(wire: bytes, apex: str) -> bytes:
+    """What a recursive resolver answers for a name that does not exist in the zone `apex`."""
+    import dns.flags
+    import dns.message
+    import dns.rcode
+    import dns.rrset
+
+    reply = dns.message.make_response(dns.message.from_wire(wire), recursion_available=True)
+    reply.set_rcode(dns.rcode.NXDOMAIN)
+    reply.authority.append(dns.rrset.from_text(apex, 60, "IN", "SOA", "a.root. hostmaster.root. 1 2 3 4 60"))
+    return reply.to_wire()
+
+
 def update(
     server: Server, zone: str, *, add: tuple[str, ...] = (), delete: tuple[str, ...] = (), secret: str = SECRET
 ) -> None:
