@@ -195,11 +195,16 @@ def _questions(path: _Path, rtype: int) -> list[Question]:
 
 
 def _speaks(answer: Answer, name: str, path: _Path) -> bool:
-    """Whether a server speaks for the zone, or refers to one below; anything else is lame."""
-    if not answer.usable or path.authority is None:
+    """Whether a server speaks for the zone, or refers to one below; anything else is lame.
+
+    An alias counts whatever the code beside it: it is that of the end of the chain (BIND: SERVFAIL for a loop).
+    """
+    if path.authority is None:
         return False
+    if answer.aa:
+        return answer.usable or answer.alias(name) is not None
     cut = answer.referral
-    return answer.aa or (cut is not None and len(cut) > len(path.authority.apex) and is_suffix(cut, name))
+    return cut is not None and len(cut) > len(path.authority.apex) and is_suffix(cut, name)
 
 
 def _apex_of(path: _Path, heard: Heard | None) -> str:
