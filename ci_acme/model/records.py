@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from ci_acme.model.material import CertificateFacts, KeyType
 from ci_acme.model.secret import Secret
 
 METADATA_SCHEMA: Final = "ci-acme/metadata/1"
@@ -100,6 +101,24 @@ class Metadata:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"metadata lacks or garbles {error}") from None
+
+    def facts(self) -> CertificateFacts:
+        """What it says of the certificate, without parsing that. The ARI identifier is not kept here."""
+        try:
+            key_type = KeyType(self.key)
+        except ValueError:
+            key_type = None
+        return CertificateFacts(
+            names=self.names,
+            serial=self.serial,
+            sha256=self.sha256,
+            spki_sha256=self.spki_sha256,
+            issuer=self.issuer,
+            not_before=self.not_before,
+            not_after=self.not_after,
+            key_type=key_type,
+            ari_id=None,
+        )
 
     def with_renewal(self, renewal: RenewalMemory | None, renew_after: datetime) -> Metadata:
         """The same certificate with a newer view of when to renew it."""

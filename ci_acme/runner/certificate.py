@@ -86,7 +86,7 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
     else:
         from ci_acme.runner.issuing import issue
 
-        predecessor = None if selection.predecessor is None else views[selection.predecessor].facts
+        predecessor = None if selection.predecessor is None else job.stores[selection.predecessor]
         services.notify(
             Started(spec.name, "renewing" if decision.action is Action.RENEW else "issuing", decision.reason)
         )
@@ -128,14 +128,14 @@ def view_of(store: CertificateStore, services: Services) -> StoreView:
     if isinstance(state, Unusable):
         return StoreView(label, problem=f"nothing usable ({state.reason})")
     assert isinstance(state, Present)
+    if state.metadata is not None:  # it is of this certificate: nothing to parse, and cryptography stays unloaded
+        return StoreView(label, state.metadata.facts(), state.metadata, version=state.version)
     from ci_acme.ca.inspect import describe
 
     try:
-        facts = describe(state.certificate)
+        return StoreView(label, describe(state.certificate), version=state.version)
     except ValueError as error:
         return StoreView(label, problem=f"nothing usable ({error})")
-    metadata = state.metadata if state.metadata and state.metadata.sha256 == facts.sha256 else None
-    return StoreView(label, facts, metadata, version=state.version)
 
 
 def label_of(store: CertificateStore) -> str:

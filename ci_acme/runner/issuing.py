@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
 from ci_acme.errors import CertificateRejected, DeliveryError
-from ci_acme.model.material import Bundle, CertificateFacts
+from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder, RenewalMemory
 from ci_acme.model.secret import Secret
+from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
 
@@ -22,15 +24,23 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def issue(job: Job, predecessor: CertificateFacts | None, services: Services, outcome: Outcome) -> None:
+def issue(job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    Raises `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). Raises `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
     work = _Issuing(job, services, outcome)
-    key, issued = work.certificate(predecessor)
+    key, issued = work.certificate(predecessor and _ari_id(predecessor, services))
     work.publish(key, issued)
+
+
+def _ari_id(store: CertificateStore, services: Services) -> str | None:
+    state = store.read(deadline=services.deadline)
+    try:
+        return describe(state.certificate).ari_id if isinstance(state, Present) else None
+    except ValueError:
+        return None
 
 
 class _Issuing:
@@ -44,7 +54,7 @@ class _Issuing:
         self._holders = [store for store in job.stores if store.capabilities.holds_pending]
         self._client: AcmeClient | None = None
 
-    def certificate(self, predecessor: CertificateFacts | None) -> tuple[Secret, Issued]:
+    def certificate(self, replaces: str | None) -> tuple[Secret, Issued]:
         """The key and the verified certificate, from an earlier run's order or from a new one."""
         services, outcome = self._services, self._outcome
         solver = services.solver(self._job.spec.name)
@@ -54,7 +64,7 @@ class _Issuing:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
             found = self._earlier(client)
             if found is None:
-                request = self._request(generate_key(self._job.spec.key), predecessor)
+                request = self._request(generate_key(self._job.spec.key), replaces)
                 found = (
                     key_to_pem(request.key),
                     obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
@@ -102,7 +112,7 @@ class _Issuing:
 
     def _go_on(self, client: AcmeClient, pending: PendingOrder) -> Issued | None:
         try:
-            request = self._request(key_from_pem(pending.key), None)
+            request = self._request(key_from_pem(pending.key))
         except ValueError:
             return None
         if pending.certificate is not None:
@@ -147,13 +157,13 @@ class _Issuing:
 
     # --- values ---
 
-    def _request(self, key: PrivateKey, predecessor: CertificateFacts | None) -> OrderRequest:
+    def _request(self, key: PrivateKey, replaces: str | None = None) -> OrderRequest:
         spec = self._job.spec
         return OrderRequest(
             names=spec.names,
             key=key,
             profile=spec.profile,
-            replaces=predecessor.ari_id if predecessor else None,
+            replaces=replaces,
             preferred_chain=self._services.authority(spec.authority).preferred_chain,
         )
 

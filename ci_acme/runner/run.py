@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ class Run:
     def __init__(
         self, config: Config, options: RunOptions, *, clock: Clock, notify: Observer, environ: Mapping[str, str]
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self._options = options
         self._clock = clock
         self._started = clock.now()
@@ -99,6 +98,8 @@ class Run:
     def _work(self, jobs: list[Job], work: Callable[[Job], Outcome]) -> list[Outcome]:
         if len(jobs) == 1:
             return [work(jobs[0])]
+        from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
         with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(jobs)), thread_name_prefix="certificate") as pool:
             futures: list[Future[Outcome]] = [pool.submit(work, job) for job in jobs]
             pending = set(futures)
