@@ -1,0 +1,180 @@
+"""The surface that needs no network: help, versions, options, and what bad input says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ci_acme import __version__
+from ci_acme.cli import main, top_help
+from ci_acme.cli.commands import COMMANDS
+from ci_acme.cli.options import READ_HERE, build, parse
+from ci_acme.config.options import OPTIONS
+from ci_acme.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+version: 1
+authorities:
+  ca: {directory: "https://127.0.0.1:1/dir", agree_terms: true}
+dns:
+  - {zone: example.test, provider: rfc2136, server: "127.0.0.1:1", tsig_name: k, tsig_secret: "env:SECRET"}
+certificates:
+  web:
+    names: [www.example.test]
+    stores: [{provider: file, directory: certs}]
+"""
+
+
+def run(
+    *arguments: str, cwd: Path, environ: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'providers'}", **(environ or {})}
+    command = [sys.executable, "-P", "-m", "ci_acme", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["version"], ["version", "--no-color"]])
+def test_version(arguments: list[str], tmp_path: Path) -> None:
+    ran = run(*arguments, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"ci-acme {__version__}\n", "")
+    document = json.loads(run("version", "--output", "json", cwd=tmp_path).stdout)
+    assert document["version"] == __version__
+
+
+def test_every_command_is_on_the_help_page_and_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, summary in COMMANDS:
+        assert f"  {command} " in top_help()
+        assert main([command, "--help"] if command != "config" else ["config", "show", "--help"]) == 0
+        page = capsys.readouterr().out
+        assert page.startswith(f"usage: ci-acme {command}")
+        assert command == "config" or summary.split()[0].strip("`,") in page
+
+
+def test_nothing_at_all_shows_the_help(tmp_path: Path) -> None:
+    ran = run(cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stdout.startswith("usage:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["isue"], "invalid choice"),
+        (["issue", "--forse"], "--forse"),
+        (["issue", "--output", "xml"], "xml"),
+        (["issue", "--timeout", "soon"], "soon"),
+        (["issue", "--conf", "x"], "--conf"),
+        (["config"], "ACTION"),
+        (["issue", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["issue"], "ci-acme.yaml"),
+        (["issue", "--dns", "rfc2136"], "config file"),
+    ],
+)
+def test_bad_input_is_exit_2_with_a_fix(arguments: list[str], words: str, tmp_path: Path) -> None:
+    ran = run(*arguments, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert words in ran.stderr
+    assert "fix: " in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_errors_are_a_document_too(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG.replace("names:", "nams:").replace("version: 1", "version: 2"))
+    ran = run("issue", "--output", "json", cwd=tmp_path)
+    document = json.loads(ran.stdout)
+    assert ran.returncode == 2 == document["exit_code"]
+    problems = document["error"]["details"]["problems"]
+    assert {problem["line"] for problem in problems} >= {1, 8}
+    assert "names" in json.dumps(problems)
+    assert "ci-acme.yaml:8:" in ran.stderr
+
+
+def test_a_name_that_is_not_in_the_config(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG)
+    ran = run("plan", "wbe", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "'wbe'" in ran.stderr
+    assert "web" in ran.stderr
+
+
+def test_an_option_wins_over_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG)
+    environ = {"CI_ACME_OUTPUT": "json", "CI_ACME_LOG_LEVEL": "error"}
+    assert json.loads(run("plan", cwd=tmp_path, environ=environ).stdout)["command"] == "plan"
+    assert run("plan", "--output", "text", cwd=tmp_path, environ=environ).stdout.startswith("web: would-issue")
+    bad = run("plan", cwd=tmp_path, environ={"CI_ACME_OUTPUT": "xml"})
+    assert bad.returncode == 2
+    assert "CI_ACME_OUTPUT" in bad.stderr
+
+
+def test_every_option_has_a_variable_that_is_read() -> None:
+    text = {"flag": "true", "number": "7", "other": "x"}
+    for option in READ_HERE:
+        kind = "flag" if option.flag else "number" if option.number else "other"
+        value = option.choices[0] if option.choices else text[kind]
+        namespace = parse(["version"], {option.variable: value})
+        assert hasattr(namespace, option.name), option.variable
+    with pytest.raises(UsageError):
+        parse(["version"], {"CI_ACME_FORCE": "perhaps"})
+
+
+def test_every_option_is_in_some_help_page() -> None:
+    pages = build().format_help()
+    for action in build()._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
+        pages += action.format_help()
+    assert {option.switch for option in OPTIONS} <= set(re.findall(r"--[a-z-]+", pages))
+
+
+def test_config_init_writes_what_validate_accepts(tmp_path: Path) -> None:
+    flags = ["--domain", "www.example.com", "--ca", "letsencrypt-staging", "--email", "ops@example.com"]
+    ran = run("config", "init", "--no-input", *flags, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert run("config", "validate", cwd=tmp_path).returncode == 0
+    again = run("config", "init", "--no-input", *flags, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
+    shown = run("config", "show", cwd=tmp_path, environ={"CI_ACME_EMAIL": "other@example.com"}).stdout
+    assert "other@example.com  # CI_ACME_EMAIL" in shown
+    assert "# default" in shown
+    assert "# ci-acme.yaml:" in shown
+
+
+def test_the_schema_is_json_schema(tmp_path: Path) -> None:
+    schema = json.loads(run("config", "schema", cwd=tmp_path).stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert set(schema["properties"]) >= {"version", "authorities", "dns", "certificates", "resolver", "state", "policy"}
+
+
+def test_a_literal_secret_is_an_error_and_never_shown(tmp_path: Path) -> None:
+    canary = "c2VjcmV0LWNhbmFyeS12YWx1ZQ=="
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG.replace('"env:SECRET"', f'"{canary}"'))
+    for arguments in (["issue"], ["config", "show"], ["config", "validate", "--output", "json"], ["check"]):
+        ran = run(*arguments, "--log-level", "debug", cwd=tmp_path)
+        assert ran.returncode == 2
+        assert canary not in ran.stdout + ran.stderr
+        assert "tsig_secret" in ran.stderr
+
+
+def test_a_provider_that_is_not_built_yet(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG.replace("rfc2136", "route53"))
+    ran = run("plan", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "route53" in ran.stderr
+    assert "ci-acme.yaml:5:" in ran.stderr
+
+
+def test_stdout_carries_the_result_only(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG)
+    ran = run("plan", "--log-format", "json", cwd=tmp_path)
+    assert ran.stdout == "web: would-issue (no certificate in file:certs/web)\n  file:certs/web would-write\n" + (
+        "  costs 1 order with 1 names (new certificate)\n"
+    )
+    assert all(json.loads(line)["level"] for line in ran.stderr.splitlines())
