@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,11 @@ class Postgres(Server):
         self.port = 0
         # PostgreSQL refuses to run as root, and a test's directory is root's own: the data lies beside it.
         self._data = Path(tempfile.mkdtemp(prefix="ci-acme-postgres-"))
-        self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self._account = None
+        if os.geteuid() == 0:
+            import pwd  # not on Windows, where the tests that need no server run too
+
+            self._account = pwd.getpwnam("postgres")
         if self._account is not None:
             os.chown(self._data, self._account.pw_uid, self._account.pw_gid)
 
