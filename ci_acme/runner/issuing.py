@@ -31,7 +31,7 @@ def issue(job: Job, predecessor: CertificateStore | None, services: Services, ou
     """
     probe(job.stores, services, job.spec.name)
     work = _Issuing(job, services, outcome)
-    key, issued = work.certificate(predecessor and _ari_id(predecessor, services))
+    key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
     work.publish(key, issued)
 
 

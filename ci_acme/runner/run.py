@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ci_acme.core.report import Outcome, Result
 from ci_acme.errors import CiAcmeError, UsageError
@@ -18,6 +18,8 @@ from ci_acme.runner.services import Services
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
+    from ci_acme.core.checks import CheckLine
+    from ci_acme.runner.leftovers import Leftover
 
 SIDE_BY_SIDE = 8
 """Certificates worked on at once."""
@@ -72,11 +74,12 @@ class Run:
         jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
         try:
             outcomes = self._work(jobs, lambda job: process(job, self._services))
+            self._services.sweep()
         finally:
             self._services.close()
         return self._result(outcomes)
 
-    def check(self, names: Sequence[str]) -> list[Any]:
+    def check(self, names: Sequence[str]) -> list[CheckLine]:
         """Preflight of the named certificates: a list of findings; nothing is ordered or written."""
         from ci_acme.runner.checks import check
 
@@ -86,7 +89,7 @@ class Run:
         finally:
             self._services.close()
 
-    def cleanup(self) -> list[Any]:
+    def cleanup(self) -> list[Leftover]:
         """Replay the journal of earlier runs: remove the challenge values that they left."""
         from ci_acme.runner.leftovers import replay
 

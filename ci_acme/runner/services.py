@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
-from ci_acme.errors import CiAcmeError
-from ci_acme.model.events import Observer, Warned
+from ci_acme.errors import CiAcmeError, StateError
+from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.model.secret import Secret
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
 from ci_acme.spec import Kind
@@ -103,13 +104,41 @@ class Services:
         return None
 
     def state(self) -> Engine:
-        """The state, opened on first use. Raises `CiAcmeError` if it cannot be used."""
+        """The state, announced as in use by this run. A state that cannot be used is a warning: nothing is remembered."""
         with self._lock:
             if self._state is None:
-                from ci_acme.state import open_state
+                from ci_acme.runner.leftovers import announce
+                from ci_acme.state.engine import open_state
+                from ci_acme.state.memory import MemoryEngine
 
-                self._state = open_state(self.config.state)
+                self._state = open_state(self.config.state, clock=self.clock)
+                try:
+                    announce(self._state, self)
+                except StateError as error:
+                    self.notify(Warned("", f"nothing is remembered between runs: {error.message}; {error.fix}"))
+                    self._state = MemoryEngine()
             return self._state
+
+    def accounts(self) -> Accounts:
+        """The account URLs of earlier runs."""
+        from ci_acme.state.accounts import Accounts
+
+        return Accounts(self.state())
+
+    def sweep(self) -> None:
+        """After an order: remove the challenge values that runs which are over have left. Never raises."""
+        if self._dns is None or self.dry_run:
+            return
+        from ci_acme.runner.leftovers import replay
+
+        try:
+            for one in replay(self, wanted=False):
+                if one.error is None:
+                    self.notify(Step("", f"removed a challenge record that run {one.item.run} left at {one.item.name}"))
+                else:
+                    self.notify(Warned("", f"a challenge record is left at {one.item.name}: {one.error.message}"))
+        except CiAcmeError as error:
+            self.notify(Warned("", f"records that earlier runs left were not removed: {error.message}"))
 
     def abort(self) -> None:
         """End blocked network calls; from any thread."""
@@ -123,7 +152,16 @@ class Services:
             if self._authorities is not None:
                 self._authorities.close()
             if self._state is not None:
+                from ci_acme.runner.leftovers import withdraw
+
+                with suppress(StateError):
+                    withdraw(self._state, self)
                 self._state.close()
+
+    def _journal(self) -> DnsJournal:
+        from ci_acme.state.journal import Journal
+
+        return Journal(self.state(), self.run_id)
 
     def _provider_maker(self, settings: object) -> Callable[[], DnsProvider]:
         def make() -> DnsProvider:
@@ -133,23 +171,3 @@ class Services:
             return provider
 
         return make
-
-    def accounts(self) -> Accounts:
-        """The account URLs of earlier runs. Without a usable state nothing is remembered, which costs requests."""
-        from ci_acme.state.accounts import Accounts
-        from ci_acme.state.memory import MemoryEngine
-
-        try:
-            return Accounts(self.state())
-        except CiAcmeError as error:
-            self.notify(Warned("", f"the account's URL is not remembered: {error.message}"))
-            return Accounts(MemoryEngine())
-
-    def _journal(self) -> DnsJournal:
-        from ci_acme.state.journal import Journal, NullJournal
-
-        try:
-            return Journal(self.state(), self.run_id)
-        except CiAcmeError as error:
-            self.notify(Warned("", f"challenge records are not journalled: {error.message}"))
-            return NullJournal()

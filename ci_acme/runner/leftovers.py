@@ -1,0 +1,123 @@
+"""Challenge values that earlier runs left: found in the journal, removed by name and value, never by name alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
+from ci_acme.model.records import format_time, parse_time
+from ci_acme.ports import Deadline
+from ci_acme.state.engine import ANY, Engine
+from ci_acme.state.journal import Journal, OpenItem, open_items
+
+if TYPE_CHECKING:
+    from ci_acme.runner.services import Services
+
+_PREFIX: Final = "run/"
+CLEANUP_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A value that an earlier run left, and what became of it; `error` is None if it is gone."""
+
+    item: OpenItem
+    error: CiAcmeError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON document. A challenge value is public."""
+        return {
+            "run": self.item.run,
+            "zone": self.item.zone.name,
+            "name": self.item.name,
+            "value": self.item.value,
+            "error": self.error.as_dict() if self.error else None,
+        }
+
+
+def announce(engine: Engine, services: Services) -> None:
+    """Say that this run is under way, so that nobody takes its values for leftovers. Raises `StateError`."""
+    until = services.clock.now().timestamp() + services.deadline.remaining()
+    document = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": format_time(services.clock.now()),
+        "until": until,
+    }
+    engine.write(_PREFIX + services.run_id, json.dumps(document).encode(), expect=ANY)
+
+
+def withdraw(engine: Engine, services: Services) -> None:
+    """This run is over. What its journal still holds is a leftover from now on. Raises `StateError`."""
+    engine.delete(_PREFIX + services.run_id, expect=ANY)
+
+
+def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
+    """Remove what runs that are over have left, one change a zone. Raises `StateError` and `Interrupted`.
+
+    `wanted` is False where it happens beside other work: then a zone that the config does not have is passed over.
+    """
+    engine = services.state()
+    groups: dict[tuple[str, str, str], list[OpenItem]] = defaultdict(list)
+    for item in open_items(engine):
+        if item.run != services.run_id and not _alive(engine, item.run, services):
+            groups[item.run, item.entry, item.zone.id].append(item)
+    done: list[Leftover] = []
+    deadline = Deadline(services.clock, CLEANUP_SECONDS)
+    for items in groups.values():
+        done += _remove(items, engine, services, deadline, wanted=wanted)
+    return done
+
+
+def _remove(
+    items: list[OpenItem], engine: Engine, services: Services, deadline: Deadline, *, wanted: bool
+) -> list[Leftover]:
+    first = items[0]
+    provider = services.provider(first.entry)
+    if provider is None:
+        error = NotAvailable(
+            f"the config has no dns entry {first.entry!r} any more", fix="add it again, run cleanup, and remove it"
+        )
+        return [Leftover(item, error) for item in items] if wanted else []
+    try:
+        provider.release([item.placement for item in items], deadline=deadline)
+        Journal(engine, first.run).released(first.entry, first.zone, [(item.name, item.value) for item in items])
+        engine.delete(_PREFIX + first.run, expect=ANY)
+    except Interrupted:
+        raise
+    except CiAcmeError as error:
+        return [Leftover(item, error) for item in items]
+    return [Leftover(item) for item in items]
+
+
+def _alive(engine: Engine, run: str, services: Services) -> bool:
+    """Whether a run may still be at work: announced, within its own deadline, and its process is there if it is ours."""
+    entry = engine.read(_PREFIX + run)
+    if entry is None:
+        return False
+    try:
+        document = json.loads(entry.value)
+        until, host, pid = float(document["until"]), document["host"], int(document["pid"])
+        parse_time(document["started"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    if services.clock.now().timestamp() > until:
+        return False
+    return host != socket.gethostname() or _process_exists(pid)
+
+
+def _process_exists(pid: int) -> bool:
+    if os.name == "nt":  # os.kill(pid, 0) would end the process there; its deadline tells
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
