@@ -89,27 +89,24 @@ class Link:
         return None
 
     def advance_tcp(self, mask: int) -> tuple[list[bytes], OSError | None]:
-        """Go on with connecting, writing and reading; the messages that are whole."""
+        """Go on with connecting, reading and writing; the messages that are whole, also when the connection ends."""
         if self._tcp is None:
             return [], None
-        wires: list[bytes] = []
+        error: OSError | None = None
         try:
+            if mask & selectors.EVENT_READ:  # first: a server may have answered before it closed
+                self._read(self._tcp)
             if mask & selectors.EVENT_WRITE:
                 self._write(self._tcp)
-            if mask & selectors.EVENT_READ:
-                ended = self._read(self._tcp)
-                wires = self._frames()
-                self._progress = self._progress or bool(wires)
-                if ended:
-                    raise ConnectionResetError("closed by the server")
         except BlockingIOError:
-            return wires, None
-        except OSError as error:
-            progress = self._progress
+            pass
+        except OSError as failure:
+            error = failure
+        wires = self._frames()
+        self._progress = self._progress or bool(wires)
+        if error is not None:
             self._close_tcp()
-            self._progress = progress
-            return wires, error
-        return wires, None
+        return wires, error
 
     def take_progress(self) -> bool:
         """Whether the connection that failed last had answered something; asked once for each failure."""
@@ -128,15 +125,15 @@ class Link:
         if not self._out:
             self._selector.modify(tcp, selectors.EVENT_READ, self)
 
-    def _read(self, tcp: socket.socket) -> bool:
-        """Read what is there; True when the server has ended."""
+    def _read(self, tcp: socket.socket) -> None:
+        """Read what is there. Raises `OSError` when the server has ended."""
         while True:
             try:
                 data = tcp.recv(_RECEIVE)
             except BlockingIOError:
-                return False
+                return
             if not data:
-                return True
+                raise ConnectionResetError("closed by the server")
             self._in += data
 
     def _frames(self) -> list[bytes]:
