@@ -11,8 +11,8 @@ from ci_acme.cli.running import make_run
 from ci_acme.cli.signals import stop_on_signals
 from ci_acme.cli.source import load_config
 from ci_acme.clock import SystemClock
-from ci_acme.errors import Finding
 from ci_acme.core.checks import CHECK_SCHEMA, CheckLine
+from ci_acme.errors import Finding
 
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 

@@ -25,7 +25,9 @@ def main(options: Any, console: Console) -> int:
     status = worst_exit_status([one.error.exit_status for one in found if one.error])
     console.close()
     if wants_json(options):
-        print(json.dumps({"schema": SCHEMA, "exit_code": status, "records": [one.as_dict() for one in found]}, indent=2))
+        print(
+            json.dumps({"schema": SCHEMA, "exit_code": status, "records": [one.as_dict() for one in found]}, indent=2)
+        )
         return status
     for one in found:
         what = f'{one.item.name} TXT "{one.item.value}" in zone {one.item.zone.name}'

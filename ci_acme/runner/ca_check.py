@@ -23,7 +23,7 @@ SKEW_ERROR = 3600.0
 
 
 def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[CheckLine]:
-    """Reachability, clock, account key, terms, external account and profiles. Raises `CaError` if it is out of reach."""
+    """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach."""
     authority = services.authority(name)
     scope = services.scope("")
     transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)

@@ -33,7 +33,7 @@ def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[Ch
     """Take findings until an error ends them; the error is a finding too."""
     try:
         for line in found:
-            lines.append(line)  # noqa: PERF402 - what came before an error stays
+            lines.append(line)
     except Interrupted:
         raise
     except CiAcmeError as error:

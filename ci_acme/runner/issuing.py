@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def issue(job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). Raises `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). Raises
+    `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
     work = _Issuing(job, services, outcome)

@@ -96,7 +96,7 @@ def _remove(
 
 
 def _alive(engine: Engine, run: str, services: Services) -> bool:
-    """Whether a run may still be at work: announced, within its own deadline, and its process is there if it is ours."""
+    """Whether a run may still be at work: announced, within its deadline, its process there if it is on this host."""
     entry = engine.read(_PREFIX + run)
     if entry is None:
         return False

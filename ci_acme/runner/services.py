@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
+    from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
 
 
@@ -104,7 +105,7 @@ class Services:
         return None
 
     def state(self) -> Engine:
-        """The state, announced as in use by this run. A state that cannot be used is a warning: nothing is remembered."""
+        """The state, announced as in use by this run. If it cannot be used, a warning says that nothing is remembered."""
         with self._lock:
             if self._state is None:
                 from ci_acme.runner.leftovers import announce
