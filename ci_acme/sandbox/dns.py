@@ -155,27 +155,31 @@ class SandboxDns:
         if message.flags & dns.flags.QR or not message.question:
             return None
         with self._lock:
-            reply = self._reply(message, refusal, transport)
+            reply = None if refusal else self._reply(message)
+            self._note(message, transport, dns.rcode.NOTAUTH if reply is None else reply.rcode())
         if self.drop:
             return None
+        if reply is None:
+            return refusal
         if transport == "tcp":
             return reply.to_wire(max_size=65535)
         size = min(max(message.payload, 512), _MAX_UDP) if message.edns >= 0 else 512
         return _fit(reply, message, size)
 
-    def _reply(
-        self, message: dns.message.Message, refusal: dns.message.Message | None, transport: str
-    ) -> dns.message.Message:
-        if isinstance(message, dns.update.UpdateMessage):
-            reply = refusal or self._update(message)
-            self._log_update(message, reply, signed=refusal is None)
-            return reply
-        reply = refusal or self._query(message)
+    def _reply(self, message: dns.message.Message) -> dns.message.Message:
+        return self._update(message) if isinstance(message, dns.update.UpdateMessage) else self._query(message)
+
+    def _note(self, message: dns.message.Message, transport: str, code: dns.rcode.Rcode) -> None:
+        """Log a query or an update."""
         question = message.question[0]
-        rcode = "" if self.drop else dns.rcode.to_text(reply.rcode())
         name = question.name.to_text(omit_final_dot=True).lower()
-        self.queries.append(LoggedQuery(name, dns.rdatatype.to_text(question.rdtype), transport, rcode))
-        return reply
+        rcode = "" if self.drop else dns.rcode.to_text(code)
+        if isinstance(message, dns.update.UpdateMessage):
+            key = message.keyname.to_text(omit_final_dot=True) if message.keyname else ""
+            changes = tuple(describe(change) for change in message.update)
+            self.updates.append(LoggedUpdate(key, name, changes, rcode))
+        else:
+            self.queries.append(LoggedQuery(name, dns.rdatatype.to_text(question.rdtype), transport, rcode))
 
     def _query(self, message: dns.message.Message) -> dns.message.Message:
         reply = dns.message.make_response(message, our_payload=_MAX_UDP)
@@ -214,12 +218,6 @@ class SandboxDns:
             except UpdateError as error:
                 reply.set_rcode(error.rcode)
         return reply
-
-    def _log_update(self, message: dns.update.UpdateMessage, reply: dns.message.Message, *, signed: bool) -> None:
-        key = message.keyname.to_text(omit_final_dot=True) if signed and message.keyname else ""
-        zone = message.zone[0].name.to_text(omit_final_dot=True).lower()
-        rcode = "" if self.drop else dns.rcode.to_text(reply.rcode())
-        self.updates.append(LoggedUpdate(key, zone, tuple(describe(change) for change in message.update), rcode))
 
 
 def _fit(reply: dns.message.Message, request: dns.message.Message, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from typing import Final
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 import dns.tsig
 from dns.rdtypes.ANY.TSIG import TSIG
 
@@ -57,7 +58,7 @@ class Keyring:
         """The key that signed a message which `parse` accepted; None for an unsigned one."""
         return None if message.keyname is None else self._grants.get(message.keyname)
 
-    def parse(self, wire: bytes) -> tuple[dns.message.Message, dns.message.Message | None]:
+    def parse(self, wire: bytes) -> tuple[dns.message.Message, bytes | None]:
         """A message, and the reply if its signature does not hold. Raises `dns.exception.DNSException` for garbage."""
         try:
             return dns.message.from_wire(wire, keyring=self._keys), None
@@ -67,23 +68,53 @@ class Keyring:
             error = dns.rcode.BADSIG
         except dns.tsig.BadTime:
             error = dns.rcode.BADTIME
-        message = dns.message.from_wire(wire, keyring=False)
-        return message, self._refusal(message, error)
+        unsigned, name, signature = split_tsig(wire)
+        message = dns.message.from_wire(unsigned)
+        return message, self._refusal(message, name, signature, error)
 
-    def _refusal(self, message: dns.message.Message, error: dns.rcode.Rcode) -> dns.message.Message:
+    def _refusal(
+        self, message: dns.message.Message, name: dns.name.Name, signature: TSIG, error: dns.rcode.Rcode
+    ) -> bytes:
         """NOTAUTH with a TSIG record that names the error; only BADTIME is signed (RFC 8945 section 5.2)."""
-        name = message.keyname
-        assert name is not None
         now = int(time.time())
         reply = dns.message.make_response(message)
         reply.set_rcode(dns.rcode.NOTAUTH)
         if error == dns.rcode.BADTIME:
             reply.use_tsig(self._keys[name], fudge=_FUDGE, tsig_error=error, other_data=now.to_bytes(6, "big"))
-            reply.request_mac = message.mac or b""
-            return reply
-        algorithm = message.keyalgorithm
-        rdata = TSIG(  # type: ignore[no-untyped-call]  # dnspython leaves this constructor without types
-            dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, now, _FUDGE, b"", message.id, error, b""
-        )
-        reply.tsig = dns.rrset.from_rdata(name, 0, rdata)
-        return reply
+            reply.request_mac = signature.mac
+            return reply.to_wire()
+        rdata = signature.replace(time_signed=now, fudge=_FUDGE, mac=b"", error=error, other=b"")
+        return _append(reply.to_wire(), name, rdata)
+
+
+def split_tsig(wire: bytes) -> tuple[bytes, dns.name.Name, TSIG]:
+    """A message without the TSIG record at its end, and that record. Raises `dns.exception.DNSException`."""
+    questions, *counts = struct.unpack("!HHHH", wire[4:12])
+    at = 12
+    for _ in range(questions):
+        at += dns.name.from_wire(wire, at)[1] + 4
+    for _ in range(sum(counts) - 1):
+        at += dns.name.from_wire(wire, at)[1] + 10
+        at += int.from_bytes(wire[at - 2 : at], "big")
+    name, used = dns.name.from_wire(wire, at)
+    start = at + used + 10
+    length = int.from_bytes(wire[start - 2 : start], "big")
+    rdata = dns.rdata.from_wire(dns.rdataclass.ANY, dns.rdatatype.TSIG, wire, start, length)
+    assert isinstance(rdata, TSIG)
+    return _with_additional(wire[:at], -1), name, rdata
+
+
+def _append(wire: bytes, name: dns.name.Name, rdata: dns.rdata.Rdata) -> bytes:
+    """Dnspython writes no TSIG record without a signature, and these must have none."""
+    content = rdata.to_wire()
+    assert content is not None
+    fixed = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(content))
+    owner = name.to_wire()
+    assert owner is not None
+    return _with_additional(wire, 1) + owner + fixed + content
+
+
+def _with_additional(wire: bytes, difference: int) -> bytes:
+    """The message with another count of additional records."""
+    count = int.from_bytes(wire[10:12], "big") + difference
+    return wire[:10] + count.to_bytes(2, "big") + wire[12:]
