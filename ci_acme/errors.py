@@ -39,6 +39,7 @@ __all__ = [
     "PolicyRefused",
     "RateLimited",
     "SecretError",
+    "StateError",
     "StoreNotWritable",
     "StoreReadError",
     "Terminated",
@@ -134,6 +135,10 @@ class SecretError(ConfigError, code="config.secret"):
 
 class AccountError(ConfigError, code="config.account"):
     """The ACME account cannot be used as configured: no key, terms not agreed, registration not allowed here."""
+
+
+class StateError(ConfigError, code="state.unusable", fault=Fault.HOST, retryable=True):
+    """What runs remember cannot be opened, read or written."""
 
 
 class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE, retryable=True):

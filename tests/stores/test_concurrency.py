@@ -10,6 +10,7 @@ import pytest
 
 from ci_acme.errors import DeliveryError
 from ci_acme.testing.material import make_bundle, make_metadata
+from ci_acme_providers.files import lock
 from ci_acme_providers.files.lock import exclusive
 from tests.stores.support import bundle_by_handle, hidden, run_driver, soon, store_in
 
@@ -51,3 +52,22 @@ def test_stores_of_other_certificates_do_not_wait(tmp_path: Path) -> None:
     with exclusive(tmp_path / ".test.lock", soon()):
         store_in(tmp_path, "other").publish(bundle, make_metadata(bundle), deadline=soon(0.1))
     assert bundle_by_handle(tmp_path / "other") == bundle
+
+
+def test_a_lock_file_that_is_gone_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder before removed it between our opening it and our locking it."""
+    path = tmp_path / ".test.lock"
+    real = lock._try_lock
+    calls: list[int] = []
+
+    def slow(descriptor: int) -> bool | None:
+        if not calls:
+            path.unlink()
+        calls.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(lock, "_try_lock", slow)
+    with exclusive(path, soon()):
+        assert path.exists()
+    assert len(calls) == 2
+    assert not path.exists()

@@ -1,0 +1,136 @@
+"""The one interface of state: keys under compare-and-swap, and streams of records.
+
+It is small enough for an embedded database, a server, and object storage with conditional writes. Everything above it
+(accounts, journal, leases, ledger, inventory, audit) is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+from ci_acme.errors import ConfigError, NotAvailable
+from ci_acme.ports import Clock
+
+Version: TypeAlias = str
+"""Names one write of one key; never given twice."""
+
+
+class Expect(Enum):
+    """What a write may expect instead of a version."""
+
+    ABSENT = "absent"
+    ANY = "any"
+
+
+ABSENT: Final = Expect.ABSENT
+"""The key does not exist."""
+
+ANY: Final = Expect.ANY
+"""Whatever is there."""
+
+
+class Conflict(Exception):
+    """Somebody else was first: read again and decide anew. `found` is the version or last record number that is there.
+
+    This is for the code above the engine and never for a user.
+    """
+
+    def __init__(self, key: str, found: Version | int | None) -> None:
+        super().__init__(f"{key} is at {found!r}")
+        self.key = key
+        self.found = found
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The value of a key, and the version to expect when it is replaced."""
+
+    value: bytes
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a stream; `number` grows, not necessarily by one."""
+
+    number: int
+    value: bytes
+
+
+class Engine(Protocol):
+    """Durable state that many processes share. Thread-safe. Every method MAY raise `StateError`.
+
+    A call that returned is durable; a call that raised `StateError` may have happened or not.
+    """
+
+    @property
+    def where(self) -> str:
+        """What a message calls it: `sqlite:.ci-acme/state.db`. Never a credential."""
+        ...
+
+    def check(self) -> None:
+        """Prove, changing nothing that anybody sees, that state can be written now."""
+        ...
+
+    def read(self, key: str) -> Entry | None:
+        """The value; None if there is none."""
+        ...
+
+    def write(self, key: str, value: bytes, *, expect: Version | Expect) -> Version:
+        """Set the value if `expect` holds. Raises `Conflict`."""
+        ...
+
+    def delete(self, key: str, *, expect: Version | Expect) -> None:
+        """Remove the key if `expect` holds; `ANY` makes absence a success. Raises `Conflict`."""
+        ...
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """The keys that begin with `prefix`, sorted."""
+        ...
+
+    def append(self, stream: str, value: bytes, *, expect_last: int | None = None) -> int:
+        """Add a record and return its number, greater than all before.
+
+        With `expect_last` only if the last record has that number (0: there is none). Raises `Conflict`.
+        """
+        ...
+
+    def records(self, stream: str, *, after: int = 0) -> Sequence[Record]:
+        """The records with a number beyond `after`, in order."""
+        ...
+
+    def streams(self, prefix: str) -> Sequence[str]:
+        """The streams that have records and begin with `prefix`, sorted."""
+        ...
+
+    def drop(self, stream: str, *, expect_last: int) -> None:
+        """Remove a stream whose last record has that number. Raises `Conflict`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Idempotent; the next call opens again."""
+        ...
+
+
+_LATER: Final = ("postgresql", "s3", "gs", "az")
+
+
+def open_state(url: str, *, clock: Clock) -> Engine:
+    """The engine that a config's `state` names: `sqlite:PATH`. Costs nothing until it is used.
+
+    Raises `NotAvailable` for engines of the contract that this version does not have, `ConfigError` for anything else.
+    """
+    scheme, separator, rest = url.partition(":")
+    if scheme == "sqlite" and rest:
+        from ci_acme.state.sqlite import SqliteEngine
+
+        return SqliteEngine(Path(rest), clock=clock)
+    if separator and scheme in _LATER:
+        raise NotAvailable(f"state in {scheme}: is not part of this version", fix="use state: sqlite:PATH")
+    raise ConfigError(
+        "state is none of the kinds that ci-acme knows", fix="use state: sqlite:PATH, such as sqlite:.ci-acme/state.db"
+    )

@@ -1,0 +1,51 @@
+"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | driver.py journal PATH."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+from ci_acme.state.engine import ABSENT, Conflict, Engine
+from ci_acme.state.journal import Journal
+from tests.state.support import ZONE, placed, sqlite_engine, txt
+
+
+def main() -> None:
+    what, path = sys.argv[1], Path(sys.argv[2])
+    with closing(sqlite_engine(path)) as engine:
+        if what == "increment":
+            sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
+        else:
+            journal_for_ever(engine)
+
+
+def increment(engine: Engine) -> int:
+    """Add one to `counter` and a record to `log`; returns how often somebody else was first."""
+    for conflicts in count():
+        entry = engine.read("counter")
+        value = int(entry.value) if entry else 0
+        try:
+            engine.write("counter", str(value + 1).encode(), expect=entry.version if entry else ABSENT)
+        except Conflict:
+            continue
+        engine.append("log", str(value + 1).encode())
+        return conflicts
+    raise AssertionError
+
+
+def journal_for_ever(engine: Engine) -> None:
+    """Say what is durable after each call, until killed."""
+    journal = Journal(engine, "killed")
+    for number in count():
+        journal.intend("example.com", ZONE, txt(f"a{number}", f"b{number}"))
+        sys.stdout.write(f"intend {number}\n")
+        sys.stdout.flush()
+        journal.placed("example.com", [placed(f"a{number}", ref=f"r{number}"), placed(f"b{number}", created=False)])
+        sys.stdout.write(f"placed {number}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

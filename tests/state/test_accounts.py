@@ -1,0 +1,36 @@
+"""Account URLs are remembered by CA and key."""
+
+from __future__ import annotations
+
+from ci_acme.state.accounts import Accounts
+from ci_acme.state.engine import ANY
+from ci_acme.state.memory import MemoryEngine
+
+CA, OTHER_CA = "https://ca.example/directory", "https://other.example/directory"
+
+
+def test_an_account_belongs_to_a_ca_and_a_key() -> None:
+    engine = MemoryEngine()
+    accounts = Accounts(engine)
+    assert accounts.url(CA, "key") is None
+    accounts.remember(CA, "key", "https://ca.example/account/1")
+    accounts.remember(OTHER_CA, "key", "https://other.example/account/9")
+    assert Accounts(engine).url(CA, "key") == "https://ca.example/account/1"
+    assert accounts.url(OTHER_CA, "key") == "https://other.example/account/9"
+    assert accounts.url(CA, "other key") is None
+    accounts.remember(CA, "key", "https://ca.example/account/2")
+    assert accounts.url(CA, "key") == "https://ca.example/account/2"
+    for _ in range(2):
+        accounts.forget(CA, "key")
+        assert accounts.url(CA, "key") is None
+    assert accounts.url(OTHER_CA, "key") is not None
+
+
+def test_garbage_is_not_an_account() -> None:
+    engine = MemoryEngine()
+    accounts = Accounts(engine)
+    accounts.remember(CA, "key", "https://ca.example/account/1")
+    (key,) = engine.list("account/")
+    for garbage in (b"", b"{", b"[]", b'{"url": 1}', b"\xff"):
+        engine.write(key, garbage, expect=ANY)
+        assert accounts.url(CA, "key") is None
