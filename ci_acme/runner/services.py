@@ -105,7 +105,7 @@ class Services:
         return None
 
     def state(self) -> Engine:
-        """The state, announced as in use by this run. If it cannot be used, a warning says that nothing is remembered."""
+        """The state, announced as in use by this run; if it cannot be used, one that forgets, and a warning."""
         with self._lock:
             if self._state is None:
                 from ci_acme.runner.leftovers import announce
