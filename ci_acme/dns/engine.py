@@ -12,8 +12,9 @@ from ci_acme.dns.addresses import parse_servers
 from ci_acme.dns.ask import Question, Server
 from ci_acme.dns.batch import ask, describe
 from ci_acme.dns.flights import Flights
+from ci_acme.dns.follow import show_chain
 from ci_acme.dns.publish import Publisher
-from ci_acme.dns.resolve import Locator, Target, show_chain
+from ci_acme.dns.resolve import Locator, Target
 from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Authority, Directory
 from ci_acme.dnswire import canonical

@@ -11,7 +11,7 @@ from ci_acme.clock import SystemClock
 from ci_acme.dns import zones
 from ci_acme.dns.addresses import parse_servers, system_resolvers
 from ci_acme.dns.ask import Server
-from ci_acme.dns.resolve import first_starts
+from ci_acme.dns.follow import first_starts
 from ci_acme.dns.zones import Authority, Directory
 from ci_acme.errors import ConfigError, NotAvailable, ZoneNotFound
 from tests.dns.rig import Run, challenges, engine, entry
