@@ -15,6 +15,8 @@ __all__ = [
     "PRECEDENCE",
     "AccountError",
     "CaError",
+    "CaaForbidden",
+    "CaaUnanswered",
     "CaProtocolError",
     "CaTimeout",
     "CaUnreachable",
@@ -29,6 +31,7 @@ __all__ = [
     "DnsPropagationTimeout",
     "DnsRefused",
     "DnsUnreachable",
+    "DnssecBroken",
     "Fault",
     "Finding",
     "InternalError",
@@ -187,6 +190,14 @@ class DnsPropagationTimeout(DnsError, code="dns.propagation", retryable=True):
     """The record was written and did not appear on every authoritative server in time; no challenge was answered."""
 
 
+class CaaUnanswered(DnsError, code="dns.caa", retryable=True):
+    """The zone's name servers fail for CAA records, which CAs take as a refusal; found before anything was ordered."""
+
+
+class DnssecBroken(DnsError, code="dns.dnssec", fault=Fault.USER):
+    """A validating resolver refuses the zone: a CA does too. Found before anything was ordered."""
+
+
 class ChallengeFailed(DnsError, code="dns.challenge"):
     """The CA looked and did not accept what it saw."""
 
@@ -212,6 +223,10 @@ class CaProtocolError(CaError, code="ca.protocol"):
 
 class OrderRefused(CaError, code="ca.order"):
     """The CA refused the order (names, profile, CAA, policy of the CA)."""
+
+
+class CaaForbidden(OrderRefused, code="ca.caa", fault=Fault.USER):
+    """CAA records (RFC 8659, 8657) do not let the CA issue; found before anything was ordered."""
 
 
 class CertificateRejected(CaError, code="ca.certificate"):

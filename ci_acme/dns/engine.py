@@ -11,6 +11,7 @@ from ci_acme import dnswire
 from ci_acme.dns.addresses import parse_servers
 from ci_acme.dns.ask import Question, Server
 from ci_acme.dns.batch import ask, describe
+from ci_acme.dns.caa import CaaFinder, RelevantCaa
 from ci_acme.dns.flights import Flights
 from ci_acme.dns.follow import show_chain
 from ci_acme.dns.publish import Publisher
@@ -161,14 +162,22 @@ class DnsEngine:
         self.holds = Holds()
         self.directory = Directory(nameservers, clock, fallback=self._servers_of, port=port)
 
+        self._caa = CaaFinder(self.directory, self._zones())
+
     def solver(self, certificate: str, notify: Observer) -> Solver:
         """A `ChallengeSolver` for one certificate of the run."""
         return Solver(self, certificate, notify)
 
     def locate(self, names: Iterable[str], clock: Clock) -> dict[str, Target | CiAcmeError]:
         """Where the values of challenge names belong."""
-        zones = [desk.zone for desk in self.desks if desk.zone != "."]
-        return Locator(self.directory, zones, clock).locate(names)
+        return Locator(self.directory, self._zones(), clock).locate(names)
+
+    def caa(self, names: Iterable[str], clock: Clock) -> dict[str, RelevantCaa]:
+        """The relevant CAA records of names (without `*.`); what fails for one name is in its result."""
+        return self._caa.find(names, clock)
+
+    def _zones(self) -> list[str]:
+        return [desk.zone for desk in self.desks if desk.zone != "."]
 
     def desk_for(self, target: Target) -> Desk:
         """The entry with the longest zone that the effective name is in. Raises `ZoneNotFound`."""

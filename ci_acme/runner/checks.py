@@ -11,21 +11,26 @@ from ci_acme.ports import CertificateStore
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
+    from ci_acme.ca.messages import Directory
     from ci_acme.runner.services import Services
 
 
 def check(jobs: list[Job], services: Services) -> list[CheckLine]:
-    """Every finding about the stores, CAs and zones of the jobs, in this order. Raises only `Interrupted`."""
+    """Every finding about the stores, CAs, zones and CAA of the jobs, in this order. Raises only `Interrupted`."""
     from ci_acme.runner.ca_check import check_authority
 
     lines: list[CheckLine] = []
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
+    directories: dict[str, Directory] = {}
     for name in dict.fromkeys(job.spec.authority for job in jobs):
-        _collect(lines, "ca", name, check_authority(name, jobs, services))
+        _collect(lines, "ca", name, check_authority(name, jobs, services, directories))
     identifiers = list(dict.fromkeys(name for job in jobs for name in job.spec.names))
     _collect(lines, "dns", "zones", _zones(identifiers, services))
+    for name, directory in directories.items():
+        names = [each for job in jobs if job.spec.authority == name for each in job.spec.names]
+        _collect(lines, "caa", name, _caa(name, list(dict.fromkeys(names)), directory, services))
     return lines
 
 
@@ -55,3 +60,24 @@ def _zones(identifiers: list[str], services: Services) -> Iterable[CheckLine]:
         yield CheckLine("ok", "dns", subject, f"zone {found.zone}, changed at {found.where}, served by {servers}")
         for warning in found.warnings:
             yield CheckLine("warning", "dns", subject, warning)
+
+
+def _caa(authority: str, names: list[str], directory: Directory, services: Services) -> Iterable[CheckLine]:
+    """Whether a CA may issue for the names. Nothing is said where neither the CA nor the zones speak of CAA."""
+    from ci_acme.runner.ca_check import account_url
+    from ci_acme.runner.preflight import bases_of, judge_names
+
+    found = services.dns.caa(bases_of(names), services.clock)
+    identities = directory.caa_identities
+    for one in judge_names(names, found, identities, account_url(authority, services)):
+        if one.decided or identities:
+            code = one.error.code if one.error else ""
+            yield CheckLine(one.level, "caa", f"{one.subject} at {authority}", one.text, one.fix, code)
+    unseen = sorted({name for relevant in found.values() for name in relevant.unseen})
+    if unseen and identities:
+        text = (
+            "the configured name servers do not serve it, so its CAA records are not seen; they count for names below"
+        )
+        yield CheckLine(
+            "warning", "caa", ", ".join(unseen), text, "look with: dig CAA, or name a resolver that knows it"
+        )

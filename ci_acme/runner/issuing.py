@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.inspect import describe
@@ -18,6 +18,7 @@ from ci_acme.model.secret import Secret
 from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.preflight import Preflight
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
@@ -61,11 +62,15 @@ class _Issuing:
         solver = services.solver(self._job.spec.name)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
+        kept = self._kept()
+        preflight = None if kept else self._preflight()
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
-            found = self._earlier(client)
+            found = self._earlier(client, kept)
             if found is None:
                 request = self._request(generate_key(self._job.spec.key), replaces)
+                preflight = preflight or self._preflight()
+                preflight.require(client.directory(self._scope).caa_identities, client.account)
                 found = (
                     key_to_pem(request.key),
                     obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
@@ -73,6 +78,8 @@ class _Issuing:
             dns_seconds = found[1].dns_seconds
             return found
         finally:
+            if preflight is not None:
+                preflight.call_off()
             outcome.acme_requests = self._scope.requests.total
             outcome.dns_changes = solver.changes
             outcome.seconds["dns"] = dns_seconds
@@ -96,13 +103,23 @@ class _Issuing:
         outcome.renew_after = metadata.renew_after
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
+    def _preflight(self) -> Preflight:
+        return Preflight(self._job.spec.name, self._job.spec.names, self._services)
+
     # --- the order of an earlier run ---
 
-    def _earlier(self, client: AcmeClient) -> tuple[Secret, Issued] | None:
+    def _kept(self) -> list[tuple[CertificateStore, PendingOrder]]:
+        """The orders for this certificate that earlier runs left under way."""
+        digest = self._job.spec.digest()
+        staged = [(store, store.staged(deadline=self._services.deadline)) for store in self._holders]
+        return [(store, pending) for store, pending in staged if pending is not None and pending.spec_digest == digest]
+
+    def _earlier(
+        self, client: AcmeClient, kept: Sequence[tuple[CertificateStore, PendingOrder]]
+    ) -> tuple[Secret, Issued] | None:
         """The certificate of an order that an earlier run left under way, if it can still be had."""
-        for store in self._holders:
-            pending = store.staged(deadline=self._services.deadline)
-            if pending is None or pending.spec_digest != self._job.spec.digest() or pending.account != client.account:
+        for store, pending in kept:
+            if pending.account != client.account:
                 continue
             issued = self._go_on(client, pending)
             if issued is not None:
