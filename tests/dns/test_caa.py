@@ -194,9 +194,14 @@ def test_bogus_is_told_from_failing(bind: Bind, make_stub: MakeStub) -> None:
     (found,) = find(engine([entry(bind.server)], [bogus.server]), "www.ci.test")
     assert isinstance(found.error, DnssecBroken)
     assert "DNSSEC of ci.test is broken" in found.error.message
+    (found,) = find(engine([], [bogus.server]), "www.ci.test")  # no provider that could tell its servers
+    assert isinstance(found.error, DnssecBroken)
     failing = make_stub(lambda w, tcp: refuse(w, dnswire.SERVFAIL))
     (found,) = find(engine([entry(bind.server)], [failing.server]), "www.ci.test")
     assert shown(found) == (None, []), "a resolver that knows nothing; the provider's own servers answer"
+    (found,) = find(engine([], [failing.server]), "www.ci.test")
+    assert found.error is None
+    assert found.doubt is not None
 
 
 def test_a_passing_failure_is_not_called_bogus(bind: Bind, make_stub: MakeStub) -> None:
