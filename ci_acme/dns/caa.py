@@ -14,11 +14,9 @@ that do not answer from here at all, and zones that the configured name servers 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ci_acme import dnswire
-from ci_acme.core.caa import CaaRecord, parse_rdata
 from ci_acme.dns.ask import Answer, Question, Reply, Server
 from ci_acme.dns.batch import Race, ask, describe
 from ci_acme.dns.flights import Flights
@@ -28,6 +26,9 @@ from ci_acme.errors import CaaUnanswered, CiAcmeError, DnssecBroken, DnsUnreacha
 from ci_acme.model.names import challenge_name
 from ci_acme.ports import Clock
 
+if TYPE_CHECKING:
+    from ci_acme.core.caa import CaaRecord  # most names have no records, and then nothing of it is needed
+
 _ANSWER_FIX: Final = (
     "make every name server of the zone answer CAA questions (an empty answer where there is no record): "
     "a CA takes a failure as a refusal"
@@ -35,8 +36,7 @@ _ANSWER_FIX: Final = (
 _REACH_FIX: Final = "check that this machine may reach the zone's name servers on port 53 over UDP and TCP"
 
 
-@dataclass(frozen=True, slots=True)
-class CaaAt:
+class CaaAt(NamedTuple):
     """The CAA records of one name; `owner` holds them, another name than `name` behind a CNAME.
 
     `error` is what a CA would fail at as well. `doubt` says why they could not be seen from here; `unserved` marks the
@@ -51,8 +51,7 @@ class CaaAt:
     unserved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RelevantCaa:
+class RelevantCaa(NamedTuple):
     """What the climb from a name found: the nearest records, or none (`owner` is None), or why that is not known.
 
     `unseen` are names above that the configured name servers do not serve; they count as empty.
@@ -188,6 +187,10 @@ def _climb(climb: Sequence[str], known: Mapping[str, CaaAt]) -> RelevantCaa:
 
 
 def _records(name: str, owner: str, octets: Sequence[bytes]) -> CaaAt:
+    if not octets:
+        return CaaAt(name, owner)
+    from ci_acme.core.caa import parse_rdata
+
     try:
         return CaaAt(name, owner, tuple(map(parse_rdata, octets)))
     except ValueError as error:

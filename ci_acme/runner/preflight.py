@@ -8,16 +8,15 @@ cannot be seen from this machine, and all findings for a CA that does not name i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ci_acme.core.caa import Ruling, Verdict, judge
 from ci_acme.dns.background import Background
 from ci_acme.errors import CaaForbidden, CiAcmeError
 from ci_acme.model.events import Step, Warned
 from ci_acme.model.names import base_name, is_wildcard
 
 if TYPE_CHECKING:
+    from ci_acme.core.caa import Verdict
     from ci_acme.dns.caa import RelevantCaa
     from ci_acme.runner.services import Services
 
@@ -27,11 +26,10 @@ _PATIENCE: Final = 10.0
 _SHOWN: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What holds alike for some identifiers: an error, or else words of how it stands.
 
-    `level` is ok, warning or error; `decided` says that there are records, rather than none.
+    `level` is ok, warning or error; `decided` is False where there is nothing to judge.
     """
 
     identifiers: tuple[str, ...]
@@ -91,15 +89,33 @@ def judge_names(
     names: Sequence[str], found: Mapping[str, RelevantCaa], identities: Sequence[str], account: str | None
 ) -> list[Judgement]:
     """A judgement for each group of identifiers that share one; `account` as in `core.caa.judge`."""
+    free: list[str] = []
+    held: list[str] = []
     failures: dict[tuple[object, ...], list[str]] = {}
-    verdicts: dict[Verdict, list[str]] = {}
     for name in names:
         relevant = found[base_name(name)]
         failure = relevant.error or relevant.doubt
         if failure is not None:
             key = (type(failure), failure.details.get("zone", failure.message), relevant.error is None)
             failures.setdefault(key, []).append(name)
-            continue
+        else:
+            (free if relevant.nothing else held).append(name)
+    judgements = [_of_failure(tuple(group), found[base_name(group[0])], identities) for group in failures.values()]
+    if held:
+        judgements += _judge_records(held, found, identities, account)
+    if free:
+        judgements.append(Judgement(tuple(free), "ok", "no CAA record restricts who may issue", decided=False))
+    return judgements
+
+
+def _judge_records(
+    names: Sequence[str], found: Mapping[str, RelevantCaa], identities: Sequence[str], account: str | None
+) -> list[Judgement]:
+    from ci_acme.core.caa import judge  # few names have records
+
+    verdicts: dict[Verdict, list[str]] = {}
+    for name in names:
+        relevant = found[base_name(name)]
         verdict = judge(
             relevant.records,
             owner=relevant.owner or "",
@@ -109,10 +125,7 @@ def judge_names(
             method=METHOD,
         )
         verdicts.setdefault(verdict, []).append(name)
-    return [
-        *(_of_failure(tuple(group), found[base_name(group[0])], identities) for group in failures.values()),
-        *(_of_verdict(tuple(group), verdict, identities) for verdict, group in verdicts.items()),
-    ]
+    return [_of_verdict(tuple(group), verdict, identities) for verdict, group in verdicts.items()]
 
 
 def _of_failure(group: tuple[str, ...], relevant: RelevantCaa, identities: Sequence[str]) -> Judgement:
@@ -130,9 +143,11 @@ def _of_failure(group: tuple[str, ...], relevant: RelevantCaa, identities: Seque
 
 
 def _of_verdict(group: tuple[str, ...], verdict: Verdict, identities: Sequence[str]) -> Judgement:
+    from ci_acme.core.caa import Ruling
+
     if verdict.ruling is not Ruling.FORBIDDEN:
         level = "ok" if verdict.ruling is Ruling.PERMITTED else "warning"
-        return Judgement(group, level, verdict.reason, verdict.fix, decided=verdict.record is not None)
+        return Judgement(group, level, verdict.reason, verdict.fix)
     details = {"identifiers": list(group), "record": str(verdict.record), "ca": list(identities)}
     message = f"{identities[0]} may not issue for {show_names(group)}: {verdict.reason}"
     error = CaaForbidden(message, fix=verdict.fix, details=details)
