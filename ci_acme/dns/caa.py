@@ -6,9 +6,10 @@ where one leads to nothing the search goes on above the name itself, not above i
 asked through a resolver.
 
 A CA takes a failure as a refusal (CA/B Forum BR 3.2.2.8), so what is surely one is an error: servers that all answer
-and none with an answer to this question, servers that answer other questions and not this one, CNAMEs without end, and
-a zone that a validating resolver refuses. What only this machine cannot see is a doubt, as the CA may see it: servers
-that do not answer from here at all, and zones that the configured name servers do not serve.
+and none with an answer to this question, servers that answer other questions and not this one, CNAMEs in a circle, and
+a zone that a resolver refuses for its DNSSEC (which takes one that validates: authoritative servers do not). What only
+this machine cannot see is a doubt, as the CA may see it: servers that do not answer from here at all, and zones that
+the configured name servers do not serve.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class CaaFinder:
         if trail.answer is not None:
             return _records(name, trail.name, trail.answer.octets(trail.name, dnswire.CAA))
         assert trail.error is not None
-        if trail.tangled:
+        if trail.looped:
             return CaaAt(name, trail.name, error=CaaUnanswered(trail.error.message, fix="repair the CNAME records"))
         if trail.authority is not None and trail.lost is None:
             return _failed(name, trail, trail.authority, mute.get(zone, ()))

@@ -30,7 +30,7 @@ class Trail:
     """The way from a name: `chain` runs over its CNAMEs, `authority` is who is asked for the last name.
 
     In the end there is an `answer` or an `error`. `heard` is what the servers of `authority` said last; `lost` is set
-    if it was the search for them that failed; `tangled` says that the CNAMEs have no end.
+    if it was the search for them that failed; `looped` says that the CNAMEs run in a circle.
     """
 
     chain: list[str]
@@ -39,7 +39,7 @@ class Trail:
     answer: Answer | None = None
     error: CiAcmeError | None = None
     lost: CiAcmeError | None = None
-    tangled: bool = False
+    looped: bool = False
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Follower:
             self._ask([trail for trail in running if trail.error is None])
         for trail in trails.values():
             if trail.error is None and trail.answer is None:
-                _tangle(trail, _too_long(trail.chain))
+                trail.error = _too_long(trail.chain)
         return trails
 
     def _find_authorities(self, trails: Sequence[Trail]) -> None:
@@ -164,23 +164,18 @@ class Follower:
                 hosts = answer.hosts(answer.referral)
                 cuts[answer.referral] = Hint(trail.authority.servers, hosts, answer.additional)
             return
-        looped = alias in trail.chain
+        trail.looped = alias in trail.chain
         trail.chain.append(alias)
         trail.authority = None
-        if looped:
-            _tangle(trail, _loop(trail.chain))
+        if trail.looped:
+            trail.error = _loop(trail.chain)
         elif len(trail.chain) > MAX_HOPS + 1:
-            _tangle(trail, _too_long(trail.chain))
+            trail.error = _too_long(trail.chain)
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
 
 _CNAME_FIX: Final = "repair the CNAME records, or remove them so that the TXT record can stand at the challenge name"
-
-
-def _tangle(trail: Trail, error: CiAcmeError) -> None:
-    trail.error = error
-    trail.tangled = True
 
 
 def _loop(chain: Sequence[str]) -> DnsDelegationError:
