@@ -1,4 +1,4 @@
-"""What many findings of CAA come to: one judgement for all names that share it, and errors only where a CA would fail."""
+"""What many findings of CAA come to: one judgement for all that share it, and errors only where a CA would fail."""
 
 from __future__ import annotations
 
