@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ci_acme.ca.client import AcmeClient, ExternalAccount
-from ci_acme.ca.http import HttpsPool, RequestRecord, is_loopback
+from ci_acme.ca.connect import is_loopback
+from ci_acme.ca.http import HttpsPool, RequestRecord
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
 from ci_acme.ca.renewal import fetch_renewal_info

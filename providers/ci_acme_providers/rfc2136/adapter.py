@@ -36,8 +36,8 @@ class Rfc2136:
     """`DnsProvider` over DNS UPDATE."""
 
     def __init__(self, settings: Rfc2136Settings, context: ProviderContext) -> None:
-        texts = [settings.server] if isinstance(settings.server, str) else list(settings.server)
-        self.nameservers: Final = tuple(texts)
+        texts = settings.server
+        self.nameservers: Final = texts
         """The servers as the config has them: where the zones can be asked for if no delegation leads to them."""
         self._servers = [(text, *split_host_port(text, _PORT)) for text in texts]
         self._settings = settings
