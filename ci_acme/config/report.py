@@ -139,21 +139,21 @@ def _message(kind: str, context: Mapping[str, Any], path: KeyPath, document: Doc
     numbers = {key: f"{value:g}" for key, value in context.items() if isinstance(value, (int, float))}
     message = template.format_map(numbers)
     if kind.endswith("_type"):
-        message += f", not {_type_word(document.at(path))}"
+        message += ", and is empty" if document.at(path) is None else f", not {_type_word(document.at(path))}"
         if kind == "string_type" and isinstance(document.at(path), (int, float)):
             message += "; put it in quotes"
     return message
 
 
 def _type_word(value: Any) -> str:
-    return next((word for kind, word in _TYPE_WORDS if isinstance(value, kind)), "nothing")
+    return next((word for kind, word in _TYPE_WORDS if isinstance(value, kind)), "this")
 
 
 def _scrub(message: str, path: KeyPath, document: Document) -> str:
     """A validator's message without what it may repeat of the value; DNS names of the file itself are no secret."""
     from_environment = path in document.from_environment
     if _NAME_FIELDS.match("/".join(map(str, path))) and not from_environment:
-        return message
+        return _QUOTED.sub(lambda match: match.group() if len(match.group()) <= 66 else "…", message)
     value = document.at(path)
     text = _QUOTED.sub("…", message)
     return text.replace(value, "…") if isinstance(value, str) and len(value) > 3 else text

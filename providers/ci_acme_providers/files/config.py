@@ -15,7 +15,7 @@ _MODE: Final = re.compile(r"0?[67][0-7]0\Z")
 
 def _check_mode(text: str) -> str:
     if not _MODE.match(text):
-        raise ValueError('must be octal digits in quotes that let nobody else read the key: "0600", "0640"')
+        raise ValueError("must be octal digits, in quotes, that let nobody else read the key: 0600 or 0640")
     return text
 
 
