@@ -14,6 +14,7 @@ from typing import Final
 from ci_acme import dnswire
 from ci_acme.dns.ask import Answer, Question
 from ci_acme.dns.batch import Heard, Race
+from ci_acme.dns.wildcards import made_by_wildcards
 from ci_acme.dns.zones import Authority, Directory, Hint
 from ci_acme.errors import CiAcmeError, DnsDelegationError, DnsUnreachable
 from ci_acme.model.names import is_suffix
@@ -28,12 +29,13 @@ _MAX_ROUNDS: Final = 4 * MAX_HOPS
 class Target:
     """Where a challenge's value belongs: `chain` runs from the challenge name to the effective name.
 
-    `existing` are the values that were there with the TTL of their RRset.
+    `existing` are the values that were there with the TTL of their RRset. `note` is worth a warning.
     """
 
     chain: tuple[str, ...]
     authority: Authority
     existing: Mapping[bytes, int] = field(default_factory=dict[bytes, int])
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,12 +50,17 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class _Path:
-    """The way from one challenge name; `authority` is who is asked for the last name of `chain`."""
+    """The way from one challenge name.
+
+    `authority` is who is asked for the last name of `chain`; `first` is who gave the first CNAME.
+    """
 
     chain: list[str]
     authority: Authority | None = None
+    first: Authority | None = None
     answer: Answer | None = None
     end: Target | CiAcmeError | None = None
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +103,7 @@ class Locator:
             self._find_authorities([path for path in running if path.authority is None])
             self._ask_txt([path for path in running if path.end is None])
         self._settle([path for path in paths.values() if path.end is None])
+        self._undo_wildcards([path for path in paths.values() if self._strayed(path)])
         return {name: path.end or _too_long(path.chain) for name, path in paths.items()}
 
     def _find_authorities(self, paths: Sequence[_Path]) -> None:
@@ -155,6 +163,7 @@ class Locator:
                 cuts[answer.referral] = Hint(path.authority.servers, hosts, answer.additional)
             return
         looped = alias in path.chain
+        path.first = path.first or path.authority
         path.chain.append(alias)
         path.authority = None
         if looped:
@@ -184,9 +193,31 @@ class Locator:
             assert path.authority is not None
             authority = found.get(_apex_of(path, heard.get(path.name)), path.authority)
             if isinstance(authority, Authority):
-                path.end = Target(tuple(path.chain), authority, path.answer.values(path.name))
+                path.end = Target(tuple(path.chain), authority, path.answer.values(path.name), path.note)
             else:
                 path.end = authority
+
+    # --- wildcards
+
+    def _strayed(self, path: _Path) -> bool:
+        """Whether the CNAMEs lead out of every configured zone, and the challenge name itself is in one."""
+        if path.first is None or not any(is_suffix(zone, path.chain[0]) for zone in self._zones):
+            return False
+        return not (isinstance(path.end, Target) and any(is_suffix(zone, path.end.name) for zone in self._zones))
+
+    def _undo_wildcards(self, paths: Sequence[_Path]) -> None:
+        """Go back to the challenge name itself where a wildcard led astray."""
+        aliases = {path.chain[0]: (path.chain[1], path.first) for path in paths if path.first is not None}
+        made = made_by_wildcards(aliases, self._clock)
+        undone = [path for path in paths if path.chain[0] in made]
+        for path in undone:
+            soa = made[path.chain[0]]
+            path.note = (
+                f"the wildcard CNAME to {path.chain[1]} is hidden at {path.chain[0]} while the TXT record is there"
+            )
+            path.chain, path.authority, path.end = path.chain[:1], path.first, None
+            path.answer = Answer(dnswire.NOERROR, aa=True, authority=[] if soa is None else [soa])
+        self._settle(undone)
 
 
 def _questions(path: _Path, rtype: int) -> list[Question]:
