@@ -231,6 +231,9 @@ class Asker(Generic[K]):
     # --- receiving
 
     def _receive(self, pause: float) -> None:
+        if not self._selector.get_map():  # Windows cannot select among nothing
+            self._clock.sleep(pause)
+            return
         for event, mask in self._selector.select(pause):
             link: Link = event.data
             peer = self._owners[link]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Answer, Question
+from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.wildcards import made_by_wildcards
 from ci_acme.dns.zones import Authority, Directory, Hint
@@ -92,6 +92,7 @@ class Locator:
         self._directory = directory
         self._zones = zones
         self._clock = clock
+        self._silent: set[Server] = set()
 
     def locate(self, names: Iterable[str]) -> dict[str, Target | CiAcmeError]:
         """The target of each name; what fails for one name is its value and does not disturb the others."""
@@ -128,11 +129,7 @@ class Locator:
     def _ask_txt(self, paths: Sequence[_Path]) -> None:
         """One TXT question for each path; moves each to its next hop, its next zone cut, or its answer."""
         by_name = {path.name: path for path in paths}
-        heard = Race(
-            {name: _questions(path, dnswire.TXT) for name, path in by_name.items()},
-            self._clock,
-            lambda name, answer: _speaks(answer, name, by_name[name]),
-        ).run()
+        heard = self._race(by_name, dnswire.TXT)
         cuts: dict[str, Hint] = {}
         for path in paths:
             self._read_txt(path, heard[path.name], cuts)
@@ -171,17 +168,24 @@ class Locator:
         elif len(path.chain) > MAX_HOPS + 1:
             path.end = _too_long(path.chain)
 
+    def _race(self, paths: Mapping[str, _Path], rtype: int) -> dict[str, Heard]:
+        """Ask each path's servers about its name, those that were silent before last."""
+        questions: dict[str, list[Question]] = {}
+        for name, path in paths.items():
+            servers = () if path.authority is None else path.authority.servers
+            ordered = sorted(servers, key=self._silent.__contains__)
+            questions[name] = [Question(server, name, rtype) for server in ordered]
+        heard = Race(questions, self._clock, lambda name, answer: _speaks(answer, name, paths[name])).run()
+        self._silent = self._silent.union(*(one.silent for one in heard.values()))
+        return heard
+
     # --- the zone of each answer
 
     def _settle(self, paths: Sequence[_Path]) -> None:
         """Find the apex of each path's zone: from the SOA of a negative answer, else by asking for it."""
         answered = [path for path in paths if path.answer is not None]
         unknown = {path.name: path for path in answered if path.answer is not None and path.answer.soa is None}
-        heard = Race(
-            {name: _questions(path, dnswire.SOA) for name, path in unknown.items()},
-            self._clock,
-            lambda name, answer: _speaks(answer, name, unknown[name]),
-        ).run()
+        heard = self._race(unknown, dnswire.SOA)
         apexes: dict[str, Hint] = {}
         for path in answered:
             apex = _apex_of(path, heard.get(path.name))
@@ -218,11 +222,6 @@ class Locator:
             path.chain, path.authority, path.end = path.chain[:1], path.first, None
             path.answer = Answer(dnswire.NOERROR, aa=True, authority=[] if soa is None else [soa])
         self._settle(undone)
-
-
-def _questions(path: _Path, rtype: int) -> list[Question]:
-    servers = () if path.authority is None else path.authority.servers
-    return [Question(server, path.name, rtype) for server in servers]
 
 
 def _speaks(answer: Answer, name: str, path: _Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
-from ci_acme.dns.resolve import Target
+from ci_acme.dns.resolve import Target, show_chain
 from ci_acme.dns.search import Search
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Step, Warned
@@ -109,6 +109,9 @@ class Solver:
             if not isinstance(target, Target):
                 raise target
             targets[name] = target
+        for target in targets.values():
+            if len(target.chain) > 1:
+                self._notify(Step(self._certificate, f"following CNAME {show_chain(target.chain)}"))
         notes = {note for target in targets.values() for note in (target.note, target.authority.note)}
         for note in sorted(note for note in notes if note is not None):
             self._notify(Warned(self._certificate, note))
