@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Answer, Question
+from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race
+from ci_acme.dns.wildcards import made_by_wildcards
 from ci_acme.dns.zones import Authority, Directory, Hint
 from ci_acme.errors import CiAcmeError, DnsDelegationError, DnsUnreachable
 from ci_acme.model.names import is_suffix
@@ -28,12 +29,13 @@ _MAX_ROUNDS: Final = 4 * MAX_HOPS
 class Target:
     """Where a challenge's value belongs: `chain` runs from the challenge name to the effective name.
 
-    `existing` are the values that were there with the TTL of their RRset.
+    `existing` are the values that were there with the TTL of their RRset. `note` is worth a warning.
     """
 
     chain: tuple[str, ...]
     authority: Authority
     existing: Mapping[bytes, int] = field(default_factory=dict[bytes, int])
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,12 +50,17 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class _Path:
-    """The way from one challenge name; `authority` is who is asked for the last name of `chain`."""
+    """The way from one challenge name.
+
+    `authority` is who is asked for the last name of `chain`; `first` is who gave the first CNAME.
+    """
 
     chain: list[str]
     authority: Authority | None = None
+    first: Authority | None = None
     answer: Answer | None = None
     end: Target | CiAcmeError | None = None
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +92,7 @@ class Locator:
         self._directory = directory
         self._zones = zones
         self._clock = clock
+        self._silent: set[Server] = set()
 
     def locate(self, names: Iterable[str]) -> dict[str, Target | CiAcmeError]:
         """The target of each name; what fails for one name is its value and does not disturb the others."""
@@ -96,6 +104,7 @@ class Locator:
             self._find_authorities([path for path in running if path.authority is None])
             self._ask_txt([path for path in running if path.end is None])
         self._settle([path for path in paths.values() if path.end is None])
+        self._undo_wildcards([path for path in paths.values() if self._strayed(path)])
         return {name: path.end or _too_long(path.chain) for name, path in paths.items()}
 
     def _find_authorities(self, paths: Sequence[_Path]) -> None:
@@ -120,11 +129,7 @@ class Locator:
     def _ask_txt(self, paths: Sequence[_Path]) -> None:
         """One TXT question for each path; moves each to its next hop, its next zone cut, or its answer."""
         by_name = {path.name: path for path in paths}
-        heard = Race(
-            {name: _questions(path, dnswire.TXT) for name, path in by_name.items()},
-            self._clock,
-            lambda name, answer: _speaks(answer, name, by_name[name]),
-        ).run()
+        heard = self._race(by_name, dnswire.TXT)
         cuts: dict[str, Hint] = {}
         for path in paths:
             self._read_txt(path, heard[path.name], cuts)
@@ -155,6 +160,7 @@ class Locator:
                 cuts[answer.referral] = Hint(path.authority.servers, hosts, answer.additional)
             return
         looped = alias in path.chain
+        path.first = path.first or path.authority
         path.chain.append(alias)
         path.authority = None
         if looped:
@@ -162,17 +168,24 @@ class Locator:
         elif len(path.chain) > MAX_HOPS + 1:
             path.end = _too_long(path.chain)
 
+    def _race(self, paths: Mapping[str, _Path], rtype: int) -> dict[str, Heard]:
+        """Ask each path's servers about its name, those that were silent before last."""
+        questions: dict[str, list[Question]] = {}
+        for name, path in paths.items():
+            servers = () if path.authority is None else path.authority.servers
+            ordered = sorted(servers, key=self._silent.__contains__)
+            questions[name] = [Question(server, name, rtype) for server in ordered]
+        heard = Race(questions, self._clock, lambda name, answer: _speaks(answer, name, paths[name])).run()
+        self._silent = self._silent.union(*(one.silent for one in heard.values()))
+        return heard
+
     # --- the zone of each answer
 
     def _settle(self, paths: Sequence[_Path]) -> None:
         """Find the apex of each path's zone: from the SOA of a negative answer, else by asking for it."""
         answered = [path for path in paths if path.answer is not None]
         unknown = {path.name: path for path in answered if path.answer is not None and path.answer.soa is None}
-        heard = Race(
-            {name: _questions(path, dnswire.SOA) for name, path in unknown.items()},
-            self._clock,
-            lambda name, answer: _speaks(answer, name, unknown[name]),
-        ).run()
+        heard = self._race(unknown, dnswire.SOA)
         apexes: dict[str, Hint] = {}
         for path in answered:
             apex = _apex_of(path, heard.get(path.name))
@@ -184,14 +197,31 @@ class Locator:
             assert path.authority is not None
             authority = found.get(_apex_of(path, heard.get(path.name)), path.authority)
             if isinstance(authority, Authority):
-                path.end = Target(tuple(path.chain), authority, path.answer.values(path.name))
+                path.end = Target(tuple(path.chain), authority, path.answer.values(path.name), path.note)
             else:
                 path.end = authority
 
+    # --- wildcards
 
-def _questions(path: _Path, rtype: int) -> list[Question]:
-    servers = () if path.authority is None else path.authority.servers
-    return [Question(server, path.name, rtype) for server in servers]
+    def _strayed(self, path: _Path) -> bool:
+        """Whether the CNAMEs lead out of every configured zone, and the challenge name itself is in one."""
+        if path.first is None or not any(is_suffix(zone, path.chain[0]) for zone in self._zones):
+            return False
+        return not (isinstance(path.end, Target) and any(is_suffix(zone, path.end.name) for zone in self._zones))
+
+    def _undo_wildcards(self, paths: Sequence[_Path]) -> None:
+        """Go back to the challenge name itself where a wildcard led astray."""
+        aliases = {path.chain[0]: (path.chain[1], path.first) for path in paths if path.first is not None}
+        made = made_by_wildcards(aliases, self._clock)
+        undone = [path for path in paths if path.chain[0] in made]
+        for path in undone:
+            soa = made[path.chain[0]]
+            path.note = (
+                f"the wildcard CNAME to {path.chain[1]} is hidden at {path.chain[0]} while the TXT record is there"
+            )
+            path.chain, path.authority, path.end = path.chain[:1], path.first, None
+            path.answer = Answer(dnswire.NOERROR, aa=True, authority=[] if soa is None else [soa])
+        self._settle(undone)
 
 
 def _speaks(answer: Answer, name: str, path: _Path) -> bool:

@@ -5,86 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
-from ci_acme.dns.resolve import Target
-from ci_acme.errors import CiAcmeError, Interrupted
+from ci_acme.dns.resolve import Target, show_chain
+from ci_acme.dns.search import Search
+from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, Clock, Deadline, Placement, TxtValue, Zone
 
 if TYPE_CHECKING:
-    from ci_acme.dns.engine import Desk, DnsEngine
+    from ci_acme.dns.desks import Desk
+    from ci_acme.dns.engine import DnsEngine
 
 CLEANUP_SECONDS: Final = 5.0
 _SLICE: Final = 0.05
-
-
-class StoppableClock:
-    """A clock for work in the background that the solver may call off."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._off = threading.Event()
-
-    def call_off(self) -> None:
-        """End what waits on this clock."""
-        self._off.set()
-
-    def now(self) -> datetime:
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        self.check()
-        self._clock.sleep(seconds)
-
-    def check(self) -> None:
-        if self._off.is_set():
-            raise Interrupted("the search for zones was called off")
-        self._clock.check()
-
-    def shielded(self) -> Clock:
-        return self._clock.shielded()
-
-
-class _Search:
-    """The search for the targets of names, in the background."""
-
-    def __init__(self, engine: DnsEngine, names: Sequence[str]) -> None:
-        self._clock = StoppableClock(engine.clock)
-        self._engine = engine
-        self._names = names
-        self._found: dict[str, Target | CiAcmeError] = {}
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="ci-acme-zones", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._found = self._engine.locate(self._names, self._clock)
-        except BaseException as error:  # `solve` raises it
-            self._error = error
-
-    def result(self, clock: Clock) -> dict[str, Target | CiAcmeError]:
-        """Wait for the targets. Raises what the search raised."""
-        while self._thread.is_alive():
-            self._thread.join(_SLICE)
-            clock.check()
-        if self._error is not None:
-            raise self._error
-        return self._found
-
-    def call_off(self) -> None:
-        """End the search, if it runs."""
-        self._clock.call_off()
-        self._thread.join(1.0)
 
 
 @dataclass(slots=True)
@@ -120,7 +58,7 @@ class Solver:
         self._certificate = certificate
         self._notify = notify
         self._lock = threading.Lock()
-        self._search: _Search | None = None
+        self._search: Search | None = None
         self._searched: frozenset[str] = frozenset()
         self._groups: list[_Group] = []
         self._held: list[tuple[_Group, str, str]] = []
@@ -140,7 +78,7 @@ class Solver:
     def prepare(self, identifiers: Sequence[str]) -> None:
         names = sorted({challenge_name(identifier) for identifier in identifiers})
         self._searched = frozenset(names)
-        self._search = _Search(self._engine, names)
+        self._search = Search(self._engine, names)
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline
@@ -180,7 +118,11 @@ class Solver:
             if not isinstance(target, Target):
                 raise target
             targets[name] = target
-        for note in sorted({t.authority.note for t in targets.values() if t.authority.note is not None}):
+        for target in targets.values():
+            if len(target.chain) > 1:
+                self._notify(Step(self._certificate, f"following CNAME {show_chain(target.chain)}"))
+        notes = {note for target in targets.values() for note in (target.note, target.authority.note)}
+        for note in sorted(note for note in notes if note is not None):
             self._notify(Warned(self._certificate, note))
         return targets
 

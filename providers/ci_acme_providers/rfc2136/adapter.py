@@ -110,16 +110,22 @@ class Rfc2136:
         return server, reply.rcode
 
     def _exchange(self, wire: bytes, seconds: float, deadline: Deadline) -> tuple[str, bytes, Message]:
-        """Ask the servers in turn until one answers. Raises `DnsUnreachable`."""
+        """Ask the servers in turn until one answers, which is asked first from then on. Raises `DnsUnreachable`."""
         reasons: list[str] = []
-        for text, host, port in self._servers:
+        servers = self._servers
+        for index, server in enumerate(servers):
+            text, host, port = server
+            share = min(seconds, deadline.remaining() / (len(servers) - index))
             try:
-                raw = exchange(wire, host, port, seconds=seconds, deadline=deadline)
-                return text, raw, dnswire.parse(raw)
+                raw = exchange(wire, host, port, seconds=share, deadline=deadline)
+                reply = dnswire.parse(raw)
             except NoAnswer as error:
                 reasons.append(f"{text}: {error}")
             except WireError as error:
                 reasons.append(f"{text}: broken answer ({error})")
+            else:
+                self._servers = [server, *(other for other in servers if other != server)]
+                return text, raw, reply
         raise DnsUnreachable(
             f"the DNS server for updates does not answer: {'; '.join(reasons)}",
             fix="check server of the DNS entry, and that this machine may reach it over UDP and TCP",
