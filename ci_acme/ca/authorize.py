@@ -39,13 +39,13 @@ class Pace:
         self._pause = min(self._pause * GROWTH, SLOWEST_POLL)
         if retry_after:
             pause = min(retry_after, LONGEST_RETRY_AFTER)
+        scope.pause(self._client.clock, pause, what, self._client.host)
         if scope.deadline.expired:
             waited = self._client.clock.monotonic() - self._begun
             raise CaTimeout(
                 f"{self._client.host} did not come to an end with {what} in {waited:.0f} s",
                 fix="run again: the order is gone on with",
             )
-        scope.pause(self._client.clock, pause, what, self._client.host)
 
 
 class Authorizer:

@@ -143,8 +143,8 @@ class _Flow:
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
                 order = self.client.finalize(self.scope, order, csr)
-                if order.status == "valid":
-                    break
+                if order.status in {"valid", "invalid"}:
+                    continue
             pace.wait(self.scope, order.retry_after, "the certificate")
             order = self.client.order(self.scope, order.url, known=order)
         chain = self._download(order)

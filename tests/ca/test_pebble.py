@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from cryptography import x509
 
-from ci_acme.ca.client import ExternalAccount
+from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.inspect import describe, key_matches, split_pem
 from ci_acme.ca.keys import LocalSigner, generate_key, key_to_pem, parse_hmac_key
 from ci_acme.ca.order import Issued, OrderRequest, obtain, resume
