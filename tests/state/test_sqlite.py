@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_acme.errors import StateError
-from ci_acme.state.engine import ABSENT, ANY
+from ci_acme.clock import SystemClock
+from ci_acme.errors import StateError, StateUnavailable
+from ci_acme.state.engine import ABSENT, ANY, usable_state
+from ci_acme.state.memory import MemoryEngine
 from ci_acme.state.sqlite import SqliteEngine
 from tests.state.support import ROOT, sqlite_engine, start_driver
 
@@ -158,6 +160,31 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         assert caught.value.fix
         engine.append("s", b"after")
         assert [record.value for record in engine.records("s")] == [b"before", b"after"]
+
+
+def test_a_run_goes_on_without_state_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    engine, warning = usable_state(f"sqlite:{tmp_path / 'file' / 'state.db'}", clock=SystemClock())
+    assert isinstance(engine, MemoryEngine)
+    assert warning is not None
+    assert "File exists" in warning
+    engine, warning = usable_state(f"sqlite:{tmp_path / 'state.db'}", clock=SystemClock())
+    with closing(engine):
+        assert warning is None
+        assert isinstance(engine, SqliteEngine)
+
+
+def test_a_run_does_not_go_on_beside_a_damaged_state(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(StateError) as caught:
+        usable_state(f"sqlite:{tmp_path / 'state.db'}", clock=SystemClock())
+    assert not isinstance(caught.value, StateUnavailable)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users and modes")
+def test_a_read_only_checkout_is_unavailable(tmp_path: Path) -> None:
+    driver = start_driver("read-only", str(tmp_path))
+    assert driver.communicate(timeout=30)[0] == "Permission denied\n"
 
 
 def test_sqlite_is_loaded_only_when_used() -> None:
