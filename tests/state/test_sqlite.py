@@ -210,3 +210,39 @@ def interrupted_append(engine: SqliteEngine) -> None:
     with engine._writing() as database:
         database.execute("INSERT INTO records (stream, value) VALUES ('s', x'')")
         raise KeyboardInterrupt
+
+
+def test_opening_waits_where_sqlite_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight processes that make one file at once: in 1 of 480 openings the change to WAL failed without waiting."""
+    prepare = SqliteEngine._prepare
+    refusals = iter([sqlite3.OperationalError("database is locked")] * 2)
+
+    def hindered(engine: SqliteEngine, database: sqlite3.Connection) -> None:
+        for refusal in refusals:
+            raise refusal
+        prepare(engine, database)
+
+    monkeypatch.setattr(SqliteEngine, "_prepare", hindered)
+    with closing(sqlite_engine(tmp_path / "state.db")) as engine:
+        engine.check()
+
+
+def test_two_that_make_the_tables_at_once_agree(tmp_path: Path) -> None:
+    """Another process makes them after this one saw that there are none."""
+    path = tmp_path / "state.db"
+    with closing(sqlite_engine(path)) as first, closing(sqlite3.connect(path, isolation_level=None)) as database:
+        late = Late(database, first)
+        sqlite_engine(path)._prepare(late)
+        assert late.overtaken
+        assert [record.value for record in first.records("s")] == [b"kept"]
+
+
+class Late:
+    def __init__(self, database: sqlite3.Connection, other: SqliteEngine) -> None:
+        self.database, self.other, self.overtaken = database, other, False
+
+    def execute(self, statement: str) -> object:
+        if statement == "BEGIN IMMEDIATE":
+            self.other.append("s", b"kept")
+            self.overtaken = True
+        return self.database.execute(statement)
