@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme.errors import CiAcmeError, ConfigError, DeliveryError, SecretError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
@@ -15,7 +15,6 @@ from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, StoreCapabilities, StoreState
 from ci_acme_providers.files import contents, faults, pem, pending
-from ci_acme_providers.files.config import FileSettings
 from ci_acme_providers.files.disk import (
     Access,
     Snapshot,
@@ -28,6 +27,9 @@ from ci_acme_providers.files.disk import (
 )
 from ci_acme_providers.files.lock import LockTimeout, exclusive
 from ci_acme_providers.files.slot import Slot
+
+if TYPE_CHECKING:
+    from ci_acme_providers.files.config import FileSettings  # pydantic, which the caller has loaded or does not need
 
 _T = TypeVar("_T")
 _READ_ATTEMPTS: Final = 100
