@@ -16,8 +16,9 @@ from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Event, Finished, Started, Step, Waiting, Warned
 
 LEVELS: Final = {"error": 0, "warning": 1, "info": 2, "debug": 3}
+FIRST_SIGN: Final = 3.0
 HEARTBEAT: Final = 10.0
-"""Seconds between two lines about the same wait when stderr is not a terminal."""
+"""Seconds after which a wait shows when stderr is not a terminal, and between two lines about the same wait."""
 
 _COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -35,7 +36,7 @@ class Console:
         self._color = self._live if color is None else color and not self._json
         self._lock = threading.Lock()
         self._line = ""
-        self._last: dict[tuple[str, str], float] = {}
+        self._next: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
         """Show an event, if the level lets it through."""
@@ -82,11 +83,10 @@ class Console:
                 self._stream.flush()
             return
         key = (event.certificate, event.what)
-        now = time.monotonic()
         with self._lock:
-            due = now - self._last.get(key, now - HEARTBEAT if event.seconds >= 1 else now) >= HEARTBEAT
-            if due or key not in self._last:
-                self._last[key] = now
+            due = event.seconds >= self._next.get(key, FIRST_SIGN)
+            if due:
+                self._next[key] = event.seconds + HEARTBEAT
         if due:
             self._write("info", event.certificate, text)
 

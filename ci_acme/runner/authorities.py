@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ci_acme.ca.client import AcmeClient, ExternalAccount
+from ci_acme.ca.account import ExternalAccount
+from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.http import HttpsPool, RequestRecord
 from ci_acme.ca.jws import thumbprint
