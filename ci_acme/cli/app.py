@@ -47,6 +47,7 @@ def make_console(options: Any, environ: Mapping[str, str]) -> Console:
         level=getattr(options, "log_level", "info"),
         form=getattr(options, "log_format", "text"),
         color=False if plain else None,
+        finished="info" if wants_json(options) else "debug",
     )
 
 
