@@ -128,8 +128,8 @@ def test_a_bad_override_is_a_problem_of_the_option(file: Path) -> None:
         read(file, {"CI_ACME_RESOLVER": "127.0.0.1:x"}, email=["nobody"], state="redis:x", agree_terms=True)
     assert caught.value.message.splitlines()[1:] == [
         "--email: authorities.letsencrypt.contact[0]: is not an e-mail address (ASCII before the @)",
-        "CI_ACME_RESOLVER: resolver.nameservers[0]: the port is not a number from 1 to 65535",
         "--state: state: must be sqlite:PATH, postgresql://…, s3://BUCKET/PREFIX, gs://… or az://CONTAINER/PREFIX",
+        "CI_ACME_RESOLVER: resolver.nameservers[0]: the port is not a number from 1 to 65535",
     ]
 
 
@@ -179,7 +179,9 @@ def test_which_form_a_command_uses(file: Path) -> None:
     with pytest.raises(UsageError):
         run({"CI_ACME_DOMAIN": "a.example", "CI_ACME_CONFIG": "ci-acme.yaml"})
     file.unlink()
-    with pytest.raises(ConfigError, match=r"there is no config file: looked for ci-acme\.yaml, \.ci-acme\.yaml") as caught:
+    with pytest.raises(
+        ConfigError, match=r"there is no config file: looked for ci-acme\.yaml, \.ci-acme\.yaml"
+    ) as caught:
         run()
     assert "config init" in caught.value.fix
 
@@ -244,7 +246,11 @@ def test_an_expanded_number_is_text_until_a_field_wants_a_number(small: str, loa
 
 
 def test_an_expanded_value_is_in_no_message(small: str, load: Load) -> None:
-    for where in ("zone: '${env.X}'", "zone: a.example, ttl: '${env.X}'", "zone: a.example, tsig_algorithm: '${env.X}'"):
+    for where in (
+        "zone: '${env.X}'",
+        "zone: a.example, ttl: '${env.X}'",
+        "zone: a.example, tsig_algorithm: '${env.X}'",
+    ):
         with pytest.raises(ConfigError) as caught:
             load(small.replace("zone: example.com", where), {"X": "very private"})
         assert "private" not in f"{caught.value.message}{caught.value.details}"
@@ -269,7 +275,10 @@ def test_loading_needs_neither_dns_nor_cryptography() -> None:
     )
     paths = [path for path in sys.path if path]
     run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.strip() == "[]"
 

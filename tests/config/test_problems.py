@@ -371,8 +371,10 @@ CASES: list[tuple[str, str, list[str]]] = [
         NAMES,
         NAMES + "    key: ec-p257\n",
         [
-            "9:10: certificates.web.key: is not one of the allowed values, found 'ec-p257'; did you mean 'ec-p256'? "
-            f"allowed: {KEYS}"
+            (
+                "9:10: certificates.web.key: is not one of the allowed values, found 'ec-p257'; "
+                f"did you mean 'ec-p256'? allowed: {KEYS}"
+            )
         ],
     ),
     (
