@@ -36,13 +36,14 @@ def build(
     document.put(("version",), 1, _DEFAULT)
     _authority(document, said)
     _dns(document, said, environ, problems)
-    certificate = ("certificates", _certificate_name(said, environment))
+    certificate: KeyPath = ("certificates", _certificate_name(said, environment))
     domain = said.get("domain")
     if domain is None:
         problems.append(_required("domain", "a name for the certificate", ()))
         document.blamed.add(("certificates",))
     else:
         document.put((*certificate, "names"), domain.value, domain.mark)
+        document.keys[certificate] = said.get("name", domain).mark
     _stores(document, certificate, said, environ, problems)
     for name, path in (
         ("key", (*certificate, "key")),

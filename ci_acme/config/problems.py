@@ -99,7 +99,9 @@ def config_error(name: str, problems: Sequence[Problem]) -> ConfigError:
 
     It is a `NotAvailable` if nothing is wrong but that something named is not part of this installation.
     """
-    ordered = sorted(set(problems), key=lambda one: (one.line is not None, one.line or 0, one.column or 0, one.path))
+    ordered = sorted(
+        set(problems), key=lambda one: (one.line is not None, one.line or 0, one.column or 0, one.file, one.path)
+    )
     lines = [str(one) for one in ordered[:MOST_SHOWN]]
     if len(ordered) > MOST_SHOWN:
         lines.append(f"… and {len(ordered) - MOST_SHOWN} more")

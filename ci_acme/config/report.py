@@ -42,7 +42,8 @@ _MESSAGES: Final[dict[str, str]] = {
     "string_too_long": "has more than {max_length} characters",
 }
 _SHOWN_TYPES: Final = re.compile(r"(choice|literal_error|enum|(int|float|bool)_\w+|(greater|less)_than\w*)\Z")
-_SHOWABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,19}\Z")
+_SHOWABLE: Final = re.compile(r"[A-Za-z0-9-][A-Za-z0-9 ._-]{0,31}\Z")
+_SHORT: Final = 14
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|“[^”]*”")
 _NAME_FIELDS: Final = re.compile(r"certificates/[^/]+/names(/\d+)?\Z|dns/\d+/zone\Z")
 _TYPE_WORDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
@@ -94,7 +95,7 @@ def _problem(item: Mapping[str, Any], path: KeyPath, document: Document) -> Prob
         document.value_mark(path),
         path,
         _message(kind, context, path, document),
-        found=_found(kind, value, path, document),
+        found=_found(kind, value, path, document, near=suggestion is not None),
         allowed=allowed,
         suggestion=suggestion,
         fix=context.get("fix", ""),
@@ -159,14 +160,17 @@ def _scrub(message: str, path: KeyPath, document: Document) -> str:
     return text.replace(value, "…") if isinstance(value, str) and len(value) > 3 else text
 
 
-def _found(kind: str, value: Any, path: KeyPath, document: Document) -> str | None:
+def _found(kind: str, value: Any, path: KeyPath, document: Document, *, near: bool) -> str | None:
+    """The value, if its field is an enumeration, a number or a flag, and if it is short or nearly an allowed word.
+
+    Somebody's secret in the wrong field is neither.
+    """
     if not _SHOWN_TYPES.match(kind) or path in document.from_environment:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (int, float)):
-        return str(value)
-    return f"'{value}'" if isinstance(value, str) and _SHOWABLE.match(value) else None
+    text = str(value) if isinstance(value, (int, float)) else f"'{value}'" if isinstance(value, str) else ""
+    return text if _SHOWABLE.match(text.strip("'")) and (near or len(text) <= _SHORT) else None
 
 
 def _expected(kind: str, context: Mapping[str, Any]) -> Sequence[str]:

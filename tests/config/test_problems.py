@@ -25,12 +25,12 @@ def test_the_contracts_example_names_the_providers_that_come_later(contract: str
     assert caught.value.message.splitlines() == [
         "c.yaml has 2 problems",
         (
-            "c.yaml:16:15: dns[0].provider: the dns provider 'route53' is not part of this version; use one of: rfc2136; "
-            "or install a plug-in that provides 'route53'"
+            "c.yaml:16:15: dns[0].provider: the dns provider 'route53' is not part of this version; "
+            "use one of: rfc2136; or install a plug-in that provides 'route53'"
         ),
         (
-            "c.yaml:35:20: certificates.preview.stores[1].provider: the store provider 'aws-secrets-manager' is not part of "
-            "this version; use one of: file; or install a plug-in that provides 'aws-secrets-manager'"
+            "c.yaml:35:20: certificates.preview.stores[1].provider: the store provider 'aws-secrets-manager' "
+            "is not part of this version; use one of: file; or install a plug-in that provides 'aws-secrets-manager'"
         ),
     ]
 
@@ -371,7 +371,10 @@ CASES: list[tuple[str, str, list[str]]] = [
         NAMES,
         NAMES + "    key: ec-p257\n",
         [
-            f"9:10: certificates.web.key: is not one of the allowed values, found 'ec-p257'; did you mean 'ec-p256'? allowed: {KEYS}"
+            (
+                "9:10: certificates.web.key: is not one of the allowed values, found 'ec-p257'; "
+                f"did you mean 'ec-p256'? allowed: {KEYS}"
+            )
         ],
     ),
     (
@@ -497,7 +500,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_places(problems: Pr
         ["2:45", "authorities.le.agree_terms"],
         ["2:49", "authorities.le.x"],
         ["4:50", "dns[0].server"],
-        ["4:68", "dns[0].tsig_secret"],
+        ["4:69", "dns[0].tsig_secret"],
         ["5:16", "dns[1].provider"],
         ["5:31", "dns[1].zone"],
         ["8:13", "certificates.web.names[0]"],
