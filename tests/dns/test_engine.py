@@ -127,6 +127,15 @@ def test_cname_to_a_zone_that_nobody_serves(make_bind: Callable[..., Bind]) -> N
     assert caught.value.details["chain"] == ["_acme-challenge.app.ci.test", "x.elsewhere"]
 
 
+def test_cname_to_a_name_that_does_not_exist(make_bind: Callable[..., Bind]) -> None:
+    bind = make_bind({"ci.test": ("_acme-challenge.app CNAME x.nowhere.invalid.",)})
+    bind.zone("root", ns=("ns1",))
+    bind.zones["root"] = bind.zones["root"].replace('zone "root"', 'zone "."')
+    run = Run(engine([entry(bind.start().server)], [bind.server]))
+    with pytest.raises(DnsDelegationError, match="lead nowhere"):
+        run.solve(challenges("app.ci.test"))
+
+
 def test_the_longest_zone_serves_and_a_child_zone_is_found(make_bind: Callable[..., Bind]) -> None:
     bind = make_bind({"ci.test": ("sub NS ns1.sub", "ns1.sub A 127.0.0.1"), "sub.ci.test": ()}).start()
     run = Run(engine([entry(bind.server)], [bind.server]))

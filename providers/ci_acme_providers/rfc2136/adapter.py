@@ -36,7 +36,7 @@ class Rfc2136:
     """`DnsProvider` over DNS UPDATE."""
 
     def __init__(self, settings: Rfc2136Settings, context: ProviderContext) -> None:
-        texts = [settings.server] if isinstance(settings.server, str) else list(settings.server)
+        texts = _as_list(settings.server)
         self.nameservers: Final = tuple(texts)
         """The servers as the config has them: where the zones can be asked for if no delegation leads to them."""
         self._servers = [(text, *split_host_port(text, _PORT)) for text in texts]
@@ -172,6 +172,10 @@ class Rfc2136:
                 raise DnsCredentialsError(f"no TSIG algorithm {settings.tsig_algorithm}", fix=f"use one of: {known}")
             self._key = tsig.Key(dnswire.canonical(settings.tsig_name), Secret(secret), settings.tsig_algorithm)
         return self._key
+
+
+def _as_list(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _bad_secret(reference: str, what: str) -> SecretError:
