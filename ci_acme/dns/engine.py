@@ -11,7 +11,7 @@ from ci_acme.dns.desks import Desk, DnsEntry, Holds
 from ci_acme.dns.resolve import Locator, Target, show_chain
 from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Directory
-from ci_acme.errors import CiAcmeError, ZoneNotFound
+from ci_acme.errors import CiAcmeError, DnsDelegationError, ZoneNotFound
 from ci_acme.model.events import Observer
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock, DnsJournal
@@ -58,17 +58,14 @@ class DnsEngine:
         return Locator(self.directory, zones, clock).locate(names)
 
     def desk_for(self, target: Target) -> Desk:
-        """The entry with the longest zone that the effective name is in. Raises `ZoneNotFound`."""
+        """The entry with the longest zone that the effective name is in.
+
+        Raises `ZoneNotFound`, or `DnsDelegationError` if CNAMEs led to a name that does not exist.
+        """
         desk = self._desk_of(target.name)
         if desk is not None:
             return desk
-        zones = ", ".join(sorted(desk.zone for desk in self.desks)) or "none"
-        way = f" (reached by {show_chain(target.chain)})" if len(target.chain) > 1 else ""
-        raise ZoneNotFound(
-            f"no DNS entry of the config serves {target.name}{way}; configured zones: {zones}",
-            fix=f"add an entry to dns: with zone: {target.authority.apex}",
-            details={"name": target.name, "chain": list(target.chain), "zone": target.authority.apex},
-        )
+        raise _not_served(target, sorted(desk.zone for desk in self.desks))
 
     def _desk_of(self, name: str) -> Desk | None:
         serving = [desk for desk in self.desks if is_suffix(desk.zone, name)]
@@ -86,3 +83,27 @@ class DnsEngine:
         from ci_acme.dns.check import check  # `issue` does not need it
 
         return check(self, identifiers)
+
+
+def _not_served(target: Target, zones: Sequence[str]) -> CiAcmeError:
+    details = {
+        "name": target.name,
+        "chain": list(target.chain),
+        "zone": target.authority.apex,
+        "configured": list(zones),
+    }
+    apex = target.authority.apex
+    if len(target.chain) > 1 and apex == ".":
+        return DnsDelegationError(
+            f"the CNAME records of {target.chain[0]} lead nowhere: {show_chain(target.chain)}; no such zone exists",
+            fix="repair or remove the CNAME record",
+            details=details,
+        )
+    way = f" (reached by {show_chain(target.chain)})" if len(target.chain) > 1 else ""
+    known = ", ".join(zones) or "none"
+    likely = apex if len(dnswire.labels_of(apex)) > 1 else ".".join(dnswire.labels_of(target.name)[-2:])
+    return ZoneNotFound(
+        f"no DNS entry of the config serves {target.name}{way}; configured zones: {known}",
+        fix=f"add an entry to dns: with zone: {likely}",
+        details=details,
+    )

@@ -6,7 +6,7 @@ takes the wildcard's place there (RFC 4592 section 2.2.1).
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
 
 from ci_acme import dnswire
@@ -23,7 +23,7 @@ def made_by_wildcards(aliases: Mapping[str, tuple[str, Authority]], clock: Clock
 
     A sibling with a random label shows it: only a wildcard answers for that too.
     """
-    siblings = {name: f"{secrets.token_hex(12)}.{dnswire.parent_of(name)}" for name in aliases}
+    siblings = {name: f"{os.urandom(12).hex()}.{dnswire.parent_of(name)}" for name in aliases}
     heard = Race(
         {
             name: [Question(server, siblings[name], dnswire.TXT) for server in authority.servers]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Final
 
 from ci_acme import dnswire
 from ci_acme.dnswire import Message, Soa, WireError
-from ci_acme.errors import DnsCredentialsError, DnsUnreachable, SecretError, ZoneNotFound
+from ci_acme.errors import ConfigError, DnsCredentialsError, DnsUnreachable, SecretError, ZoneNotFound
 from ci_acme.model.names import is_suffix, split_host_port
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Concurrency, Deadline, DnsCapabilities, Placement, ProviderContext, TxtValue, Zone
@@ -53,7 +53,13 @@ class Rfc2136:
         return ", ".join(self.nameservers)
 
     def find_zone(self, name: str, apex: str | None, *, deadline: Deadline) -> Zone:
-        zone = self._settings.zone_id or apex or self._walk(name, deadline)
+        zone = dnswire.canonical(self._settings.zone_id or apex or self._walk(name, deadline))
+        try:
+            dnswire.encode_name(zone)
+        except WireError as error:
+            raise ConfigError(
+                f"zone_id is not the name of a zone: {error}", fix="give the zone's apex, or none"
+            ) from None
         return Zone(id=zone, name=zone)
 
     def ensure(self, zone: Zone, values: Sequence[TxtValue], *, ttl: int, deadline: Deadline) -> Sequence[Placement]:
@@ -75,7 +81,7 @@ class Rfc2136:
 
     def check_access(self, zone: Zone, names: Sequence[str], *, deadline: Deadline) -> None:
         """Deletes values that cannot be there: the server judges key and policy for each name and changes nothing."""
-        nothing = f"ci-acme-check-{secrets.token_hex(16)}".encode()
+        nothing = f"ci-acme-check-{os.urandom(16).hex()}".encode()
         self._change(zone.name, [Change(name, nothing, None) for name in names], deadline)
 
     # --- changes
@@ -172,6 +178,10 @@ class Rfc2136:
                 raise DnsCredentialsError(f"no TSIG algorithm {settings.tsig_algorithm}", fix=f"use one of: {known}")
             self._key = tsig.Key(dnswire.canonical(settings.tsig_name), Secret(secret), settings.tsig_algorithm)
         return self._key
+
+
+def _as_list(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _bad_secret(reference: str, what: str) -> SecretError:
