@@ -144,8 +144,10 @@ def test_the_deadline_bounds_everything() -> None:
     with pytest.raises(CaTimeout, match="validation"):
         issue(world, seconds=40)
     assert sum(world.clock.sleeps) == pytest.approx(40, abs=5)
-    waits = [event.seconds for event in world.events if isinstance(event, Waiting)]
-    assert waits == sorted(waits)
+    waits = [event for event in world.events if isinstance(event, Waiting)]
+    assert [wait.seconds for wait in waits] == sorted(wait.seconds for wait in waits)
+    assert len(waits) > 5
+    assert {(wait.where, wait.what) for wait in waits} == {("ca.example", "the validation of the names")}
 
 
 def test_polls_start_at_once_and_slow_down() -> None:
