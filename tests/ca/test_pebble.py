@@ -185,6 +185,15 @@ def test_profiles(pebble: Pebble, open_session: Open) -> None:
     assert len(session.records) == made
 
 
+def test_a_validity_that_was_asked_for(pebble: Pebble, open_session: Open) -> None:
+    session = open_session(pebble)
+    start = session.clock.now().replace(microsecond=0)
+    end = start + dt.timedelta(days=3)
+    request = OrderRequest(("dates.example.com",), generate_key(), not_before=start, not_after=end)
+    issued = obtain(session.client, request, NoDns(), scope=session.scope(), on_order=lambda url: None)
+    assert (issued.facts.not_before, issued.facts.not_after) == (start, end)
+
+
 def test_a_refused_name_is_said(pebble: Pebble, open_session: Open) -> None:
     with pytest.raises(OrderRefused, match="blocked-domain") as raised:
         issue(open_session(pebble), "www.blocked-domain.example")
