@@ -18,6 +18,8 @@ GROWTH: Final = 1.4
 SLOWEST_POLL: Final = 3.0
 LONGEST_RETRY_AFTER: Final = 60.0
 """Some CAs ask for a day while an order takes seconds."""
+WORTH_TELLING: Final = 1.0
+"""Seconds of waiting from which on it is told."""
 LOOK_INTO: Final = 3.0
 """Seconds of waiting after which the authorizations themselves are looked at; twice as many each next time."""
 MAX_ANSWERS: Final = 3
@@ -39,14 +41,18 @@ class Pace:
         self._pause = min(self._pause * GROWTH, SLOWEST_POLL)
         if retry_after:
             pause = min(retry_after, LONGEST_RETRY_AFTER)
-        scope.waiting(what, self._client.host, self._client.clock.monotonic() - self._begun)
+        if self._waited >= WORTH_TELLING:
+            scope.waiting(what, self._client.host, self._waited)
         scope.pause(self._client.clock, pause, what, self._client.host)
         if scope.deadline.expired:
-            waited = self._client.clock.monotonic() - self._begun
             raise CaTimeout(
-                f"{self._client.host} did not come to an end with {what} in {waited:.0f} s",
+                f"{self._client.host} did not come to an end with {what} in {self._waited:.0f} s",
                 fix="run again: the order is gone on with",
             )
+
+    @property
+    def _waited(self) -> float:
+        return self._client.clock.monotonic() - self._begun
 
 
 class Authorizer:

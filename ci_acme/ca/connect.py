@@ -173,6 +173,15 @@ class Connection(http.client.HTTPConnection):
         self._dialing = None
         self._bound()
 
+    def close(self) -> None:
+        """Also what a refused tunnel leaves open (the reply of the proxy, in Python 3.10)."""
+        super().close()
+        if self._dialing is not None:
+            descriptor = self._dialing.detach()
+            if descriptor >= 0:
+                socket.close(descriptor)
+            self._dialing = None
+
     def interrupt(self) -> None:
         """Make whatever waits on this connection end now; called from another thread."""
         for sock in (self._dialing, self.sock):

@@ -153,9 +153,9 @@ class HttpsPool:
         reusable = False
         try:
             self._stop_if_aborted()  # after it is among the busy ones: either this sees the stop or `abort` sees it
-            answer = connection.exchange(method, _target(parts), headers, body, ends)
-            response = _read(answer, url)
-            reusable = not answer.will_close
+            with connection.exchange(method, _target(parts), headers, body, ends) as answer:
+                response = _read(answer, url)
+                reusable = not answer.will_close
         except (OSError, http.client.HTTPException) as error:
             self._stop_if_aborted()
             if kept and not connection.answered and not isinstance(error, TimeoutError):

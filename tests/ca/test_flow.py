@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,17 +145,19 @@ def test_the_deadline_bounds_everything() -> None:
     with pytest.raises(CaTimeout, match="validation"):
         issue(world, seconds=40)
     assert sum(world.clock.sleeps) == pytest.approx(40, abs=5)
-    waits = [event.seconds for event in world.events if isinstance(event, Waiting)]
-    assert waits == sorted(waits)
+    waits = [event for event in world.events if isinstance(event, Waiting)]
+    assert [wait.seconds for wait in waits] == sorted(wait.seconds for wait in waits)
+    assert len(waits) > 5
+    assert {(wait.where, wait.what) for wait in waits} == {("ca.example", "the validation of the names")}
 
 
 def test_polls_start_at_once_and_slow_down() -> None:
-    world = fake(validation_polls=12)
+    world = fake(validation_polls=20)
     issue(world)
-    polls = world.clock.sleeps[:13]
-    assert polls[0] < 0.05
+    polls = world.clock.sleeps[:20]
     assert max(polls) == 3.0
-    assert all(later <= 1.61 * earlier for earlier, later in pairwise(polls))
+    assert polls[0] < 0.05
+    assert all(later <= 1.41 * earlier for earlier, later in pairwise(polls))
 
 
 def test_retry_after_of_a_processing_order_wins() -> None:
@@ -488,6 +491,56 @@ def test_an_order_that_fails_while_it_is_processed_says_why() -> None:
         issue(world)
 
 
+@pytest.mark.parametrize("status", ["invalid", "expired", "revoked"])
+def test_an_authorization_that_cannot_be_proven_is_not_tried(status: str) -> None:
+    world = fake()
+    world.ca.script["authz"] = [lambda reply: response(200, {**json.loads(reply.body), "status": status})]
+    solver = NoDns()
+    with pytest.raises(ChallengeFailed, match=f"its authorization is {status}"):
+        issue(world, solver=solver)
+    assert solver.solved == []
+
+
+def test_a_pending_order_whose_names_are_all_proven_needs_no_dns() -> None:
+    world = fake()
+    valid = [lambda reply: response(200, {**json.loads(reply.body), "status": "valid"})] * 3
+
+    def proven(reply: HttpResponse) -> HttpResponse:
+        world.ca.authorizations = dict.fromkeys(world.ca.names, "valid")
+        return reply
+
+    world.ca.script["authz"] = list(valid)
+    world.ca.script["order"] = [proven]
+    solver = NoDns()
+    issue(world, solver=solver)
+    assert solver.solved == []
+
+
+def test_what_was_made_has_a_location() -> None:
+    world = fake()
+    world.ca.script["order"] = [lambda reply: HttpResponse(reply.status, Headers(), reply.body)]
+    with pytest.raises(CaProtocolError, match="without a Location"):
+        issue(world)
+    world.ca.script["account"] = [response(200, {"status": "valid"})]
+    with pytest.raises(CaProtocolError, match="no account URL"):
+        world.client.find_account(world.scope())
+
+
+def test_a_valid_order_has_a_certificate() -> None:
+    world = fake(valid_authorizations=True)
+    world.ca.script["finalize"] = [lambda reply: response(200, {**json.loads(reply.body), "status": "valid"})]
+    with pytest.raises(CaProtocolError, match="has no certificate"):
+        issue(world)
+
+
+def test_changed_authorizations_end_an_order() -> None:
+    world = fake()
+    moved = [f"{BASE}/authz/7"]
+    world.ca.script["poll"] = [lambda reply: response(200, {**json.loads(reply.body), "authorizations": moved})]
+    with pytest.raises(CaProtocolError, match="have changed"):
+        issue(world)
+
+
 @pytest.mark.parametrize("identifiers", [["a.example.com"], ["a.example.com", "evil.example.com"]])
 def test_an_order_for_other_names_is_refused(identifiers: list[str]) -> None:
     world = fake()
@@ -582,6 +635,8 @@ def test_certificates_that_are_not_the_ordered_one() -> None:
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, []), "no subject alternative name")
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, names, starts=day), "valid from .* clock")
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, names, starts=-2 * day, lasts=day), "expired at")
+    reject(fake(), _authority, "it is a CA certificate")
+    reject(fake(), _by_a_leaf, "is not a CA certificate")
     reject(fake(), lambda ca, key, names: b"", "not a PEM certificate")
     reject(fake(), lambda ca, key, names: b"\x00\xff" * 99, "not a PEM certificate")
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, names).replace(b"MII", b"MIX"), "was not stored")
@@ -590,6 +645,18 @@ def test_certificates_that_are_not_the_ordered_one() -> None:
     key_block = b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, names) + key_block, "EC PRIVATE KEY")
     reject(fake(), lambda ca, key, names: ca.root.leaf(key, names) + ca.root.pem * 12, "more than 10")
+
+
+def _authority(ca: FakeCa, key: Any, names: list[str]) -> bytes:
+    made = ca.root._certificate(ca.root.name, key, names, ca.root, authority=True)
+    return made.public_bytes(Encoding.PEM)
+
+
+def _by_a_leaf(ca: FakeCa, key: Any, names: list[str]) -> bytes:
+    """Signed by the key of an ordinary certificate, as anybody could who has one."""
+    middle = Issuer("Ordinary", ca.clock.now())
+    ordinary = ca.root._certificate(middle.name, middle.key.public_key(), ["x.test"], ca.root, authority=False)
+    return middle.leaf(key, names) + ordinary.public_bytes(Encoding.PEM)
 
 
 def test_an_issuer_of_the_same_name_with_another_key_is_no_issuer() -> None:
@@ -604,8 +671,6 @@ def test_a_preferred_chain_is_found_by_a_name_in_it() -> None:
     def chains(ca: FakeCa, key: Any, names: list[str]) -> bytes:
         leaf = ca.root.leaf(key, names)
         crossed = cross._certificate(ca.root.name, ca.root.key.public_key(), [], cross, authority=True)
-        from cryptography.hazmat.primitives.serialization import Encoding
-
         ca.alternates = [leaf + crossed.public_bytes(Encoding.PEM)]
         return leaf + ca.root.pem
 
