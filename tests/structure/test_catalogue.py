@@ -58,7 +58,8 @@ def test_a_row_can_be_imported(row: ProviderSpec) -> None:
 def test_settings_derive_from_the_base_of_their_kind(row: ProviderSpec) -> None:
     from ci_acme.settings import DnsSettings, Settings, StoreSettings
 
-    base = {Kind.DNS: DnsSettings, Kind.STORE: StoreSettings}.get(row.kind, Settings)
+    bases: dict[Kind, type[Settings]] = {Kind.DNS: DnsSettings, Kind.STORE: StoreSettings}
+    base = bases.get(row.kind, Settings)
     settings = load(row.settings)
     assert isinstance(settings, type)
     assert issubclass(settings, base)
