@@ -413,21 +413,6 @@ CASES: list[tuple[str, str, list[str]]] = [
     ),
     (
         "directory: certs",
-        "directory: certs, mode: 0600",
-        [("9:55: certificates.web.stores[0].mode: must be a string, not a number; put it in quotes")],
-    ),
-    (
-        "directory: certs",
-        "directory: certs, mode: '0644'",
-        [
-            (
-                "9:55: certificates.web.stores[0].mode: must be octal digits, in quotes, that let "
-                "nobody else read the key: 0600 or 0640"
-            )
-        ],
-    ),
-    (
-        "directory: certs",
         "directory: certs, pkcs12_password: env:P",
         [("9:66: certificates.web.stores[0].pkcs12_password: is of no use: formats does not hold pkcs12")],
     ),
