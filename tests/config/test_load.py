@@ -51,6 +51,7 @@ def test_the_contracts_example_with_the_providers_of_this_version(file: Path) ->
     assert certificate.names == ("pr-7.preview.example.com", "*.pr-7.preview.example.com")
     assert certificate.key_type is KeyType.EC_P256
     assert certificate.renewal == RenewPolicy()
+    assert certificate.stores[0].model_dump()["directory"] == "certs"
     spec = config.spec("preview")
     assert spec.names == ("*.pr-7.preview.example.com", "pr-7.preview.example.com")
     assert (spec.authority, spec.directory, spec.profile) == ("letsencrypt", authority.directory_url, "shortlived")
@@ -234,6 +235,7 @@ def test_expansions(small: str, load: Load) -> None:
     text = text.replace("directory: certs", "directory: '$HOME/${environment}/$${x}/$$/${env.DIR}'")
     loaded = load(text, {"DOMAIN": "Example.COM", "DIR": "[a: b, *c] # ${environment}"})
     assert loaded.config.certificates["web"].names == ("pr-7.example.com", "*.pr-7.example.com")
+    directory = loaded.config.certificates["web"].stores[0].model_dump()["directory"]
     assert directory == "$HOME/pr-7/${x}/$/[a: b, *c] # ${environment}"
 
 
