@@ -26,7 +26,7 @@ def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[
     """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach."""
     authority = services.authority(name)
     scope = services.scope("")
-    transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)
+    transport = Transport(services.connections.pool(authority.ca_bundle), services.clock)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
     directory = Directory.from_reply(reply)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")

@@ -153,7 +153,7 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
         return memory
     try:
         scope = services.scope(job.spec.name)
-        window = services.authorities.renewal_window(job.spec.authority, memory.url, scope)
+        window = services.connections.renewal_window(job.spec.authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:
