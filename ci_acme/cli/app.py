@@ -30,9 +30,6 @@ def run(arguments: list[str]) -> int:
         return int(leaving.code or 0)
     except CiAcmeError as error:
         return _fail(error, console, arguments)
-    except KeyboardInterrupt:
-        console.close()
-        return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
         return 1
