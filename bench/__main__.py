@@ -28,9 +28,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0, metavar="MS", help="round trip between client and CA")
     parser.add_argument("--validation", type=int, default=0, metavar="S", help="validation takes up to S seconds")
     parser.add_argument("--defaults", action="store_true", help="also the clients' own defaults, which sleep a minute")
-    parser.add_argument("--timeout", type=float, default=300, metavar="S", help="for one command")
+    parser.add_argument("--timeout", type=float, default=400, metavar="S", help="for one command")
     parser.add_argument("--budget", type=float, default=60, metavar="S", help="stop repeating a cell after so long")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target of ours is missed")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIRECTORY")
     parser.add_argument("--keep", action="store_true", help="keep the directories of the runs")
     return parser.parse_args(arguments)
 
@@ -90,9 +91,9 @@ def main(arguments: Sequence[str]) -> int:
     if judged:
         text += "\n## Targets\n\n" + "".join(f"- {'met' if met else 'MISSED'}: {line}\n" for met, line in judged)
     stem = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    paths = report.save(ROOT / "bench" / "results", stem, text, runs, about)
+    paths = report.save(options.output, stem, text, runs, about)
     print(text)
-    print(f"{time.monotonic() - started:.0f} s; saved as {', '.join(str(path.relative_to(ROOT)) for path in paths)}")
+    print(f"{time.monotonic() - started:.0f} s; saved as {', '.join(map(str, paths))}")
     if any(run.problem for run in runs) or options.keep:
         print(f"directories of the runs: {directory}")
     else:

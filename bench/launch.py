@@ -1,4 +1,4 @@
-"""`python -I -S launch.py SECONDS COMMAND…`: runs the command and prints what it cost, as JSON on file descriptor 3.
+"""`python -I -S launch.py DESCRIPTOR SECONDS COMMAND…`: runs the command and writes what it cost, as JSON, there.
 
 A process of its own because the peak memory of a process counts from before its exec: a child of the bench would
 begin with the bench's own size, a child of this one with 9 MB.
@@ -10,12 +10,12 @@ import sys
 import time
 
 
-def main(seconds: float, command: list[str]) -> None:
+def main(descriptor: int, seconds: float, command: list[str]) -> None:
     started = time.perf_counter()
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        os.close(3)
+        os.close(descriptor)
         os.execvp(command[0], command)
     expired = False
 
@@ -32,8 +32,8 @@ def main(seconds: float, command: list[str]) -> None:
     code = os.waitstatus_to_exitcode(status)
     cpu, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
     text = f'{{"status": {code}, "wall": {wall}, "cpu": {cpu}, "rss_mb": {rss}, "timed_out": {str(expired).lower()}}}'
-    os.write(3, text.encode())
+    os.write(descriptor, text.encode())
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

@@ -24,11 +24,11 @@ class Cost:
 
 def run(command: Sequence[str], *, environment: Mapping[str, str], cwd: Path, log: Path, timeout: float) -> Cost:
     """Run to the end or until `timeout` seconds; what it prints goes to `log`."""
-    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(timeout), *command]
     reader, writer = os.pipe()
+    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(writer), str(timeout)]
     with log.open("ab") as output, os.fdopen(reader, "rb") as result:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec 3>&{writer} {writer}>&-; exec "$@"', "sh", *launcher],
+            [*launcher, *command],
             env=environment,
             cwd=cwd,
             stdin=subprocess.DEVNULL,

@@ -85,8 +85,8 @@ class Raw:
             if order["status"] == wanted:
                 return order
             if order["status"] == "invalid":
-                break
-        raise SystemExit(f"order: {order}")
+                raise SystemExit(f"order: {order}")
+        raise SystemExit(f"order {url} is not {wanted} in time")
 
     def update(self, values: list[tuple[str, str]], action: str) -> None:
         message = dns.update.UpdateMessage(self.spec["zone"], keyring=self.keyring)

@@ -89,15 +89,8 @@ def save(directory: Path, stem: str, text: str, runs: Iterable[Run], about: Mapp
 
 def best_peer(scenario: Scenario, peers: Iterable[Peer], table: Cells) -> float | None:
     """Seconds of the fastest client that is neither ours nor the floor."""
-    walls = [
-        cell.wall
-        for peer in peers
-        if not peer.ours
-        and not peer.floor
-        and (cell := table.get((scenario.name, peer.name)))
-        and cell.wall is not None
-    ]
-    return min((wall for wall in walls if wall is not None), default=None)
+    others = [table.get((scenario.name, peer.name)) for peer in peers if not peer.ours and not peer.floor]
+    return min((cell.median("wall") for cell in others if cell is not None and cell.runs), default=None)
 
 
 def floor(scenario: Scenario, peers: Iterable[Peer], table: Cells) -> float | None:

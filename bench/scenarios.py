@@ -93,8 +93,11 @@ class Runner:
             shutil.rmtree(directory)
         return result
 
+    def _base(self) -> str:
+        return f"r{self._count}.{self._laboratory.zone}"
+
     def _names(self, scenario: Scenario) -> Certificates:
-        base = f"r{self._count}.{self._laboratory.zone}"
+        base = self._base()
         return [[f"{label}.{base}" if label else base for label in labels] for labels in scenario.certificates]
 
     def _call(self, command: list[str], environment: dict[str, str], directory: Path) -> Cost:
@@ -110,8 +113,9 @@ class Runner:
             extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             if set(extension.get_values_for_type(x509.DNSName)) != set(names):
                 return f"{path} is for other names"
-        left = self._laboratory.bind.leftovers()
-        return f"left in the zone: {left[:3]}" if left else ""
+        base = self._base()
+        left = [name for name, _text in self._laboratory.bind.leftovers() if name.endswith(base)]
+        return f"left in the zone: {len(left)} TXT records, {left[0]}" if left else ""
 
 
 def _status(costs: Iterable[Cost]) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "RateLimited",
     "SecretError",
     "StateError",
+    "StateUnavailable",
     "StoreNotWritable",
     "StoreReadError",
     "Terminated",
@@ -140,8 +141,12 @@ class AccountError(ConfigError, code="config.account"):
     """The ACME account cannot be used as configured: no key, terms not agreed, registration not allowed here."""
 
 
-class StateError(ConfigError, code="state.unusable", fault=Fault.HOST, retryable=True):
-    """What runs remember cannot be opened, read or written."""
+class StateError(ConfigError, code="state.unusable", fault=Fault.HOST):
+    """What runs remember is damaged, or was written by another program or a newer version."""
+
+
+class StateUnavailable(StateError, code="state.unavailable", retryable=True):
+    """What runs remember cannot be opened, read or written now: a read-only checkout, a full disk, a busy file."""
 
 
 class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE, retryable=True):

@@ -150,7 +150,11 @@ class Placement:
 
 @runtime_checkable
 class DnsProvider(Protocol):
-    """Publishes and removes single TXT values in the zones of one account or server."""
+    """Publishes and removes single TXT values in the zones of one account or server.
+
+    An adapter MAY have `nameservers: Sequence[str]` (host[:port]): authoritative servers of its zones, which are asked
+    when no resolver knows a zone (a private one, a test).
+    """
 
     @property
     def capabilities(self) -> DnsCapabilities: ...

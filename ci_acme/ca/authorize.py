@@ -13,13 +13,15 @@ from ci_acme.errors import CaProtocolError, CaTimeout, ChallengeFailed, CiAcmeEr
 from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, ChallengeSolver
 
-FIRST_POLL: Final = 0.02
-GROWTH: Final = 1.6
+FIRST_POLL: Final = 0.01
+GROWTH: Final = 1.4
 SLOWEST_POLL: Final = 3.0
 LONGEST_RETRY_AFTER: Final = 60.0
 """Some CAs ask for a day while an order takes seconds."""
-LOOK_INTO: Final = 10.0
-"""Seconds of waiting after which the authorizations themselves are looked at, each time."""
+WORTH_TELLING: Final = 1.0
+"""Seconds of waiting from which on it is told."""
+LOOK_INTO: Final = 3.0
+"""Seconds of waiting after which the authorizations themselves are looked at; twice as many each next time."""
 MAX_ANSWERS: Final = 3
 """How often one challenge is answered: a CA may leave it pending with an error and try again only when asked."""
 
@@ -39,13 +41,18 @@ class Pace:
         self._pause = min(self._pause * GROWTH, SLOWEST_POLL)
         if retry_after:
             pause = min(retry_after, LONGEST_RETRY_AFTER)
+        if self._waited >= WORTH_TELLING:
+            scope.waiting(what, self._client.host, self._waited)
+        scope.pause(self._client.clock, pause, what, self._client.host)
         if scope.deadline.expired:
-            waited = self._client.clock.monotonic() - self._begun
             raise CaTimeout(
-                f"{self._client.host} did not come to an end with {what} in {waited:.0f} s",
+                f"{self._client.host} did not come to an end with {what} in {self._waited:.0f} s",
                 fix="run again: the order is gone on with",
             )
-        scope.pause(self._client.clock, pause, what, self._client.host)
+
+    @property
+    def _waited(self) -> float:
+        return self._client.clock.monotonic() - self._begun
 
 
 class Authorizer:
@@ -91,13 +98,15 @@ class Authorizer:
         """The order when it is pending no longer. Raises `ChallengeFailed` for each name that was not accepted."""
         clock = self._client.clock
         pace = Pace(self._client)
-        look = clock.monotonic() + LOOK_INTO
+        patience = LOOK_INTO
+        look = clock.monotonic() + patience
         while order.status == "pending":
             pace.wait(self._scope, order.retry_after, "the validation of the names")
             order = self._client.order(self._scope, order.url, known=order)
             if order.status == "pending" and clock.monotonic() >= look:
                 self._look_into(order)
-                look = clock.monotonic() + LOOK_INTO
+                patience *= 2
+                look = clock.monotonic() + patience
         if order.status == "invalid":
             raise self._explained(order)
         return order

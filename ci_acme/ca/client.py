@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from ci_acme.ca.account import ExternalAccount, registration
 from ci_acme.ca.http import Http, split_url
-from ci_acme.ca.jws import dns01_value, external_account_binding, thumbprint
+from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
 from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.problems import problem_kind
@@ -28,20 +29,10 @@ from ci_acme.errors import (
     RateLimited,
 )
 from ci_acme.model.records import format_time
-from ci_acme.model.secret import Secret
 from ci_acme.ports import Clock, Signer
 
 MAX_ALTERNATES: Final = 10
 PEM: Final = "application/pem-certificate-chain"
-
-
-@dataclass(frozen=True, slots=True)
-class ExternalAccount:
-    """What the CA's console gave out. `hmac_key` is decoded (`keys.parse_hmac_key`)."""
-
-    key_id: str
-    hmac_key: Secret
-    alg: str = "HS256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +119,9 @@ class AcmeClient:
         `contact` holds e-mail addresses. Nothing is sent if the terms are not agreed to or an external account is
         required and missing: raises `AccountError`.
         """
-        directory = self.directory(scope)
-        if directory.terms_of_service and not terms_agreed:
-            raise AccountError(
-                f"the terms of service of {self.host} are not agreed to: {directory.terms_of_service}",
-                fix="read them, and set agree_terms: true in the authority",
-            )
-        if directory.external_account_required and external is None:
-            raise AccountError(
-                f"{self.host} wants an external account (RFC 8555 section 7.3.4)",
-                fix="set external_account of the authority to the key ID and HMAC key from the CA's console",
-            )
-        payload: dict[str, Any] = {}
-        if contact:
-            payload["contact"] = [_mailto(address) for address in contact]
-        if terms_agreed:
-            payload["termsOfServiceAgreed"] = True
-        if external is not None:
-            payload["externalAccountBinding"] = external_account_binding(
-                self.signer.jwk,
-                key_id=external.key_id,
-                hmac_key=external.hmac_key.reveal(),
-                url=directory.new_account,
-                alg=external.alg,
-            )
+        payload = registration(
+            self.directory(scope), self.signer.jwk, contact=contact, terms_agreed=terms_agreed, external=external
+        )
         return self._new_account(scope, payload, "register the account")
 
     # --- orders ---
@@ -338,13 +308,6 @@ class AcmeClient:
         reply = self._order_once(scope, directory, payload)
         scope.warn(f"ordered without naming the certificate that is replaced: {refusal.message}")
         return reply
-
-
-def _mailto(address: str) -> str:
-    url = address if ":" in address else f"mailto:{address}"
-    if "," in url or "?" in url:
-        raise AccountError(f"the contact {address!r} is not one e-mail address", fix="write one address an entry")
-    return url
 
 
 def _check_profile(profile: str, directory: Directory, host: str) -> None:

@@ -15,17 +15,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ci_acme.errors import CaUnreachable, ConfigError
+from ci_acme.errors import ConfigError
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one address to take a connection."""
 
 Address = tuple[Any, ...]
-_CHECK_URL: Final = "check the directory URL: host, port and https"
-
-
-class TlsFailure(CaUnreachable):
-    """The server's certificate is not trusted or TLS cannot be spoken: trying again does not help."""
 
 
 class TlsTrust:
@@ -166,13 +161,26 @@ class Connection(http.client.HTTPConnection):
         super().connect()
         if self._tls is not None:
             self.sock = self._tls.wrap_socket(
-                cast("socket.socket", self.sock), server_hostname=self._origin, do_handshake_on_connect=False
+                cast("socket.socket", self.sock),
+                server_hostname=self._origin,
+                do_handshake_on_connect=False,
+                # An answer whose end is the end of the connection is whole only with a closure alert (RFC 9112 9.8).
+                suppress_ragged_eofs=False,
             )
             self._go_on()
             self._bound()
             self.sock.do_handshake()
         self._dialing = None
         self._bound()
+
+    def close(self) -> None:
+        """Also what a refused tunnel leaves open (the reply of the proxy, in Python 3.10)."""
+        super().close()
+        if self._dialing is not None:
+            descriptor = self._dialing.detach()
+            if descriptor >= 0:
+                socket.close(descriptor)
+            self._dialing = None
 
     def interrupt(self) -> None:
         """Make whatever waits on this connection end now; called from another thread."""
@@ -259,44 +267,3 @@ def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
 
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
     return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"}
-
-
-def explain(error: Exception, where: str, proxy: str | None, bundle: Path | None) -> CaUnreachable:
-    """The error of a user for an error of a socket; `where` is host and port."""
-    via = f" through the proxy {proxy}" if proxy else ""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _untrusted(error, where, bundle)
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        reason = (error.reason or "TLS failure").replace("_", " ").lower()
-        return TlsFailure(f"TLS with {where}{via} failed: {reason}", fix=_CHECK_URL)
-    message, fix = _in_words(error, proxy or where)
-    return CaUnreachable(f"{where}{via}: {message}", fix=fix)
-
-
-def _in_words(error: Exception, peer: str) -> tuple[str, str]:
-    """What happened, and what to do about it."""
-    if isinstance(error, socket.gaierror):
-        return f"the name {peer} cannot be resolved ({error.strerror})", "check the URL and this machine's DNS"
-    if isinstance(error, TimeoutError):
-        return "no answer in time", "check the network to the CA; run again later"
-    if isinstance(error, ConnectionRefusedError):
-        return f"{peer} refused the connection", "check the directory URL and the firewall"
-    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
-        return "it does not speak HTTP", _CHECK_URL
-    if isinstance(error, ConnectionError | ssl.SSLError | http.client.HTTPException):
-        return "the connection was closed before a whole answer came", "run again later"
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"no connection ({reason})", "check the network and the proxy settings"
-
-
-def _untrusted(error: ssl.SSLCertVerificationError, where: str, bundle: Path | None) -> TlsFailure:
-    reason = error.verify_message or "verification failed"
-    if "expired" in reason or "not yet valid" in reason:
-        fix = "check this machine's clock; else the CA's operator must renew the certificate of its web server"
-    elif "mismatch" in reason or "match" in reason:
-        fix = "use the host name that the certificate of the CA's web server is for"
-    elif bundle is None:
-        fix = "set ca_bundle of the authority to the PEM file with the root certificate of the CA's web server"
-    else:
-        fix = f"put the root certificate of the CA's web server into ca_bundle ({bundle})"
-    return TlsFailure(f"the TLS certificate of {where} is not trusted: {reason}", fix=fix)

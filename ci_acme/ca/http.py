@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from ci_acme.ca.connect import Connection, Dialer, TlsTrust, explain, find_proxy, is_loopback
-from ci_acme.errors import CaProtocolError, CaUnreachable, Interrupted
+from ci_acme.ca.connect import Connection, Dialer, TlsTrust, find_proxy, is_loopback
+from ci_acme.ca.trouble import StaleConnection, explain
+from ci_acme.errors import CaProtocolError, Interrupted
 
 MAX_BODY: Final = 4 * 1024 * 1024
 MAX_REDIRECTS: Final = 5
 MAX_IDLE: Final = 9
 _PRINTABLE: Final = re.compile(r"[!-~]+\Z")
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-
-class StaleConnection(CaUnreachable):
-    """A kept connection was closed by the peer before any byte of an answer: worth one more try on a new one."""
 
 
 class Headers:
@@ -156,9 +153,9 @@ class HttpsPool:
         reusable = False
         try:
             self._stop_if_aborted()  # after it is among the busy ones: either this sees the stop or `abort` sees it
-            answer = connection.exchange(method, _target(parts), headers, body, ends)
-            response = _read(answer, url)
-            reusable = not answer.will_close
+            with connection.exchange(method, _target(parts), headers, body, ends) as answer:
+                response = _read(answer, url)
+                reusable = not answer.will_close
         except (OSError, http.client.HTTPException) as error:
             self._stop_if_aborted()
             if kept and not connection.answered and not isinstance(error, TimeoutError):
@@ -215,8 +212,13 @@ def split_url(url: str) -> SplitResult:
         _ = parts.port  # raises for a port that is not a number
     except ValueError as error:
         raise CaProtocolError(f"{url!r} is not a URL: {error}", fix="check the directory URL") from None
-    if not parts.hostname or parts.username is not None:
-        raise CaProtocolError(f"{url!r} is not a URL of an ACME server", fix="check the directory URL")
+    if not parts.hostname:
+        raise CaProtocolError(f"{url!r} is not a URL: it has no host", fix="check the directory URL")
+    if parts.username is not None:
+        raise CaProtocolError(
+            f"what names {parts.hostname} is not a URL of an ACME server: it has a user name in it",
+            fix="remove everything before the @",
+        )
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)):
         return parts
     raise CaProtocolError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Generator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final
 
@@ -36,15 +38,36 @@ def split_pem(pem: bytes) -> list[bytes]:
     return [block.replace(b"\r\n", b"\n") + b"\n" for block in blocks]
 
 
+@contextmanager
+def readable() -> Generator[None, None, None]:
+    """Everything that cryptography raises for a certificate that cannot be read becomes a `ValueError`."""
+    try:
+        yield
+    except (
+        OverflowError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise ValueError(f"the certificate cannot be read: {error}") from None
+
+
 def load(pem: bytes) -> x509.Certificate:
     """The first certificate of a PEM file. Raises `ValueError`."""
-    return x509.load_pem_x509_certificate(split_pem(pem)[0])
+    block = split_pem(pem)[0]
+    with readable():
+        certificate = x509.load_pem_x509_certificate(block)
+    if certificate.serial_number <= 0:
+        raise ValueError("the certificate's serial number is not positive (RFC 5280 section 4.1.2.2)")
+    return certificate
 
 
 def describe(pem: bytes) -> CertificateFacts:
     """The facts of the first certificate of a PEM file. Raises `ValueError` for anything that is not a certificate."""
     certificate = load(pem)
-    try:
+    with readable():
         return CertificateFacts(
             names=dns_names(certificate),
             serial=_serial_hex(certificate.serial_number),
@@ -56,8 +79,6 @@ def describe(pem: bytes) -> CertificateFacts:
             key_type=_key_type(certificate),
             ari_id=certificate_id(certificate),
         )
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise ValueError(f"an extension of the certificate cannot be read: {error}") from None
 
 
 def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -88,16 +109,14 @@ def key_matches(key_pem: Secret, certificate_pem: bytes) -> bool:
     try:
         key = load_pem_private_key(key_pem.reveal(), password=None)
         spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return spki == _spki(load(certificate_pem))
+        with readable():
+            return spki == _spki(load(certificate_pem))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
 
 
 def _spki(certificate: x509.Certificate) -> bytes:
-    try:
-        return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except UnsupportedAlgorithm as error:
-        raise ValueError(f"the certificate's key cannot be read: {error}") from None
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _key_type(certificate: x509.Certificate) -> KeyType | None:

@@ -163,11 +163,8 @@ def parse_hmac_key(text: Secret, where: str) -> Secret:
 
 
 def certificate_public_key(certificate: x509.Certificate) -> PublicKey:
-    """The public key of a certificate that was issued for a key of ours. Raises `ValueError` for other kinds."""
-    try:
-        key = certificate.public_key()
-    except UnsupportedAlgorithm as error:
-        raise ValueError(str(error)) from None
+    """The public key of a certificate for a key of ours. Raises `ValueError`, `UnsupportedAlgorithm` for others."""
+    key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise ValueError("neither EC nor RSA")  # noqa: TRY004  # the value of the certificate is wrong, not a type of ours
     return key

@@ -15,7 +15,16 @@ from ci_acme.ca.messages import Order
 from ci_acme.ca.problems import error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.verify import Chain, verify_chain
-from ci_acme.errors import CaError, CaProtocolError, CaTimeout, CaUnreachable, CertificateRejected, OrderRefused
+from ci_acme.errors import (
+    CaError,
+    CaProtocolError,
+    CaTimeout,
+    CaUnreachable,
+    CertificateRejected,
+    ChallengeFailed,
+    CiAcmeError,
+    OrderRefused,
+)
 from ci_acme.model.material import CertificateFacts
 from ci_acme.ports import ChallengeSolver
 
@@ -109,7 +118,7 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
         return None
     try:
         return _Flow(client, request, scope).finish(order)
-    except (OrderRefused, CertificateRejected) as error:
+    except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
 
@@ -143,8 +152,8 @@ class _Flow:
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
                 order = self.client.finalize(self.scope, order, csr)
-                if order.status == "valid":
-                    break
+                if order.status in {"valid", "invalid"}:
+                    continue
             pace.wait(self.scope, order.retry_after, "the certificate")
             order = self.client.order(self.scope, order.url, known=order)
         chain = self._download(order)
@@ -159,13 +168,10 @@ class _Flow:
             dns_seconds=self.dns_seconds,
         )
 
-    def _refused(self, order: Order) -> CaError:
+    def _refused(self, order: Order) -> CiAcmeError:
         what = "issue the certificate"
         if order.error is not None:
-            error = error_for(order.error, what=what, where=self.client.host)
-            if isinstance(error, CaError):
-                return error
-            return OrderRefused(error.message, fix=error.fix, details=error.details)
+            return error_for(order.error, what=what, where=self.client.host)
         return OrderRefused(f"{self.client.host} refused to {what}: the order is {order.status}", fix="run again")
 
     def _download(self, order: Order) -> Chain:

@@ -64,11 +64,9 @@ class Scope:
 
     def pause(self, clock: Clock, seconds: float, what: str, where: str) -> None:
         """Sleep, never beyond the deadline, and give signs of life. Raises `Interrupted`."""
-        begun = clock.monotonic()
-        left = min(seconds, self.deadline.remaining())
+        whole = left = min(seconds, self.deadline.remaining())
         while left > 0:
             clock.sleep(min(left, HEARTBEAT))
-            waited = clock.monotonic() - begun
-            left = min(seconds - waited, self.deadline.remaining())
+            left -= HEARTBEAT
             if left > 0:
-                self.waiting(what, where, waited)
+                self.waiting(what, where, whole - left)

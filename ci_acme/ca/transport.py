@@ -17,10 +17,10 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from ci_acme import __version__
-from ci_acme.ca.connect import TlsFailure
-from ci_acme.ca.http import Http, HttpResponse, StaleConnection
+from ci_acme.ca.http import Http, HttpResponse
 from ci_acme.ca.problems import Problem, error_for
 from ci_acme.ca.scope import Scope
+from ci_acme.ca.trouble import StaleConnection, TlsFailure
 from ci_acme.errors import CaProtocolError, CaTimeout, CaUnreachable, CiAcmeError
 from ci_acme.ports import Clock
 
@@ -32,7 +32,7 @@ PATIENCE: Final = 60.0
 REQUEST_TIMEOUT: Final = 30.0
 MAX_RETRY_AFTER: Final = 366 * 86400.0
 
-_SECONDS: Final = re.compile(r"\s*(\d{1,12})\s*\Z")
+_SECONDS: Final = re.compile(r"[ \t]*([0-9]{1,12})[ \t]*\Z")
 _LINK: Final = re.compile(r"<([^>]*)>((?:\s*;\s*[\w!#$%&*+.^`|~-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?)*)")
 _REL: Final = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]*))", re.IGNORECASE)
 

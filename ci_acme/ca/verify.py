@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from ci_acme.ca.inspect import describe, split_pem
+from ci_acme.ca.inspect import describe, readable, split_pem
 from ci_acme.ca.keys import PublicKey, certificate_public_key
 from ci_acme.ca.problems import clean
 from ci_acme.errors import CertificateRejected
@@ -43,19 +43,20 @@ def verify_chain(pem: bytes, *, key: PublicKey, names: Iterable[str], now: datet
     Raises `CertificateRejected` with what is wrong.
     """
     try:
-        blocks = split_pem(pem)
-        certificates = [x509.load_pem_x509_certificate(block) for block in blocks[: MAX_CHAIN + 1]]
-        facts = describe(blocks[0])
-        _check_leaf(certificates[0], key, frozenset(names))
-        _check_validity(certificates[0], now)
-        _check_links(certificates)
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        with readable():
+            blocks = split_pem(pem)
+            certificates = [x509.load_pem_x509_certificate(block) for block in blocks[: MAX_CHAIN + 1]]
+            facts = describe(blocks[0])
+            _check_leaf(certificates[0], key, frozenset(names))
+            _check_validity(certificates[0], now)
+            _check_links(certificates)
+            common_names = _common_names(certificates)
+    except ValueError as error:
         raise CertificateRejected(
             f"the certificate that the CA issued was not stored: {error}",
             fix="run again; if it happens again, ask the CA's operator",
             details={"certificate": url},
         ) from None
-    common_names = _common_names(certificates)
     return Chain(leaf=blocks[0], rest=b"".join(blocks[1:]), facts=facts, common_names=common_names)
 
 

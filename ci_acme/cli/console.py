@@ -13,29 +13,40 @@ import time
 from typing import Any, Final, TextIO
 
 from ci_acme.errors import CiAcmeError
-from ci_acme.model.events import Event, Finished, Started, Step, Waiting, Warned
+from ci_acme.model.events import Event, Started, Step, Waiting, Warned
 
 LEVELS: Final = {"error": 0, "warning": 1, "info": 2, "debug": 3}
+FIRST_SIGN: Final = 3.0
 HEARTBEAT: Final = 10.0
-"""Seconds between two lines about the same wait when stderr is not a terminal."""
+"""Seconds after which a wait shows when stderr is not a terminal, and between two lines about the same wait."""
 
 _COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
 class Console:
-    """Writes events and errors to stderr. Thread-safe; `__call__` is an `Observer`."""
+    """Writes events and errors to stderr. Thread-safe; `__call__` is an `Observer`.
+
+    `finished` is the level of "this certificate is done": debug where stdout tells the same to the same reader.
+    """
 
     def __init__(
-        self, *, level: str = "info", form: str = "text", color: bool | None = None, stream: TextIO | None = None
+        self,
+        *,
+        level: str = "info",
+        form: str = "text",
+        color: bool | None = None,
+        finished: str = "info",
+        stream: TextIO | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
         self._level = LEVELS[level]
         self._json = form == "json"
+        self._finished = finished
         self._live = not self._json and self._stream.isatty()
         self._color = self._live if color is None else color and not self._json
         self._lock = threading.Lock()
         self._line = ""
-        self._last: dict[tuple[str, str], float] = {}
+        self._next: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
         """Show an event, if the level lets it through."""
@@ -47,9 +58,8 @@ class Console:
             self._write("debug" if event.text.startswith("request ") else "info", event.certificate, event.text)
         elif isinstance(event, Started):
             self._write("info", event.certificate, f"{event.action}: {event.reason}")
-        else:
-            assert isinstance(event, Finished)
-            self._write("info", event.certificate, f"{event.action}: {event.reason}", color="green")
+        elif event.action != "failed":  # an error says more, and is shown with its fix
+            self._write(self._finished, event.certificate, f"{event.action}: {event.reason}", color="green")
 
     def warning(self, text: str, certificate: str = "") -> None:
         """A warning, with the certificate that it is about."""
@@ -82,11 +92,12 @@ class Console:
                 self._stream.flush()
             return
         key = (event.certificate, event.what)
-        now = time.monotonic()
         with self._lock:
-            due = now - self._last.get(key, now - HEARTBEAT if event.seconds >= 1 else now) >= HEARTBEAT
-            if due or key not in self._last:
-                self._last[key] = now
+            if event.seconds < FIRST_SIGN:
+                self._next.pop(key, None)  # a new wait for the same thing
+            due = event.seconds >= self._next.get(key, FIRST_SIGN)
+            if due:
+                self._next[key] = event.seconds + HEARTBEAT
         if due:
             self._write("info", event.certificate, text)
 

@@ -22,5 +22,8 @@ def main(options: Any, console: Console) -> int:
     with stop_on_signals(clock, run.abort):
         result = run.issue(options.names)
     console.close()
+    for outcome in result.certificates if wants_json(options) else ():
+        if outcome.error is not None:
+            console.error(outcome.error, outcome.name)
     print(json.dumps(result.as_dict(), indent=2) if wants_json(options) else result_text(result))
     return result.exit_status

@@ -44,6 +44,15 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
+_OPTIONS: Final[dict[str, tuple[Option, ...]]] = {
+    "issue": (*ISSUE, *RUN),
+    "plan": RUN,
+    "check": RUN,
+    "cleanup": RUN,
+    "config": (),
+    "demo": DEMO,
+    "version": (),
+}
 READ_HERE: Final = tuple(option for option in (*GLOBALS, *RUN, *ISSUE, *INIT, *DEMO) if option not in OPTIONS)
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
 
@@ -61,7 +70,8 @@ def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespac
 
     Raises `UsageError`. An option that nobody gives is not in the namespace. An empty variable counts as unset.
     """
-    namespace = build().parse_args(arguments)
+    first = next((part for part in arguments if part in _OPTIONS), None)
+    namespace = build(first).parse_args(arguments)
     for option in READ_HERE:
         text = environ.get(option.variable, "").strip()
         if text and not hasattr(namespace, option.name):
@@ -69,31 +79,27 @@ def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespac
     return namespace
 
 
-def build() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; or, as making a parser takes its time, only as much of it as `command` needs."""
     parser = Parser(prog="ci-acme", add_help=False, allow_abbrev=False)
     _add(parser, GLOBALS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (
-        _command(commands, "issue", (*ISSUE, *RUN)),
-        _command(commands, "plan", RUN),
-        _command(commands, "check", RUN),
-    ):
-        command.add_argument(
-            "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
-        )
-    _command(commands, "cleanup", RUN)
-    config = _command(commands, "config", ())
-    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary, options in CONFIG:
-        _subparser(actions, action, summary, (*GLOBALS, *options))
-    _command(commands, "demo", DEMO)
-    _command(commands, "version", ())
+    for name, options in _OPTIONS.items():
+        if command in (None, name):
+            _fill(_subparser(commands, name, _SUMMARY[name], (*GLOBALS, *options)), name)
     return parser
 
 
-def _command(commands: Any, name: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:
-    return _subparser(commands, name, _SUMMARY[name], (*GLOBALS, *options))
+def _fill(parser: argparse.ArgumentParser, command: str) -> None:
+    """What a command has beside its options."""
+    if command in {"issue", "plan", "check"}:
+        parser.add_argument(
+            "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
+        )
+    if command == "config":
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        for action, summary, options in CONFIG:
+            _subparser(actions, action, summary, (*GLOBALS, *options))
 
 
 def _subparser(parent: Any, name: str, summary: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:

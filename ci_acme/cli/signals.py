@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from ci_acme.clock import SystemClock
 
 
 @contextmanager
-def stop_on_signals(clock: SystemClock, abort: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(clock: SystemClock, abort: Callable[[], None]) -> Generator[None, None, None]:
     """While this is open, a signal stops the clock and calls `abort` once, in a thread of its own.
 
     `abort` ends blocked network calls. It takes locks, which a signal handler must not.

@@ -16,8 +16,6 @@ from ci_acme.model.names import normalize_identifier, normalize_zone
 from ci_acme.registry import find
 from ci_acme.spec import PLANNED, Kind
 
-_READABLE = ("env", "file")
-
 
 def fill_defaults(document: Document) -> None:
     """Put in what depends on the rest: the place of each account key, and the only authority."""
@@ -96,8 +94,8 @@ def _zones(document: Document) -> Iterator[Problem]:
 def _references(document: Document) -> Iterator[Problem]:
     for path, reference in secret_fields(document.data):
         scheme, colon, _ = reference.partition(":")
-        kind = next((kind for kind in (Kind.SECRETS, Kind.SIGNER) if scheme in PLANNED[kind]), None)
-        if not colon or scheme in _READABLE or kind is None or document.is_blamed(path):
+        kind = Kind.SIGNER if scheme in PLANNED[Kind.SIGNER] and path[-1] == "account_key" else Kind.SECRETS
+        if not colon or scheme not in PLANNED[kind] or document.is_blamed(path):
             continue
         try:
             find(kind, scheme)

@@ -65,6 +65,8 @@ class Document:
             return  # the file has something else on the way, which is a problem of its own
         parent[path[-1]] = value
         self.forget(path)
+        for length in range(1, len(path)):
+            self.keys.setdefault(path[:length], mark)
         self.keys[path] = mark
         for place, _ in leaves(value, path):
             self.values[place] = mark

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ci_acme.config.document import KeyPath
-from ci_acme.config.yaml12 import resolve
+from ci_acme.config.scalars import not_allowed, resolve
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(:[A-Za-z0-9_./@+-]+)*\Z")
 
@@ -36,7 +36,13 @@ def scalar(value: Any) -> str:
         return json.dumps(value)
     if _PLAIN.match(value) and isinstance(resolve(value), str) and not _read_otherwise(value):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _flow(value)
+
+
+def _flow(value: Any) -> str:
+    """Any value in YAML's flow style: JSON, with the characters escaped that YAML does not allow."""
+    text = json.dumps(value, ensure_ascii=False)
+    return not_allowed(text).sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _read_otherwise(text: str) -> bool:
@@ -78,8 +84,9 @@ class _Emitter:
             yield f"{lead} {text}{self._comment(path)}"
 
     def _item(self, item: Any, path: KeyPath) -> Iterator[str]:
-        if not isinstance(item, Mapping):
-            yield f"  - {scalar(item)}{self._comment(path)}"
+        if not isinstance(item, Mapping) or not item:
+            text = _flow(item) if isinstance(item, (list, dict)) else scalar(item)
+            yield f"  - {text}{self._comment(path)}"
             return
         for number, line in enumerate(self.mapping(item, path)):
             yield f"    {line}" if number else f"  - {line}"

@@ -36,13 +36,14 @@ def build(
     document.put(("version",), 1, _DEFAULT)
     _authority(document, said)
     _dns(document, said, environ, problems)
-    certificate = ("certificates", _certificate_name(said, environment))
+    certificate: KeyPath = ("certificates", _certificate_name(said, environment))
     domain = said.get("domain")
     if domain is None:
         problems.append(_required("domain", "a name for the certificate", ()))
         document.blamed.add(("certificates",))
     else:
         document.put((*certificate, "names"), domain.value, domain.mark)
+        document.keys[certificate] = said.get("name", domain).mark
     _stores(document, certificate, said, environ, problems)
     for name, path in (
         ("key", (*certificate, "key")),
@@ -80,7 +81,7 @@ def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
     if "name" in said:
         return str(said["name"].value)
     domain = said.get("domain")
-    first = str(domain.value[0]) if domain else ""
+    first = str(domain.value[0]) if domain and domain.value else ""
     first = f"wildcard.{first[2:]}" if first.startswith("*.") else first
     first = _EXPANSION.sub("", first.replace("${environment}", environment or "")).strip(".")
     try:

@@ -211,4 +211,4 @@ class _Anything(dict[str, str]):
         return True
 
     def __missing__(self, key: str) -> str:
-        return "x"
+        return "x.example"

@@ -10,6 +10,7 @@ from ci_acme.config.document import KeyPath, Mark, show_path
 from ci_acme.errors import ConfigError, NotAvailable
 
 MOST_SHOWN: Final = 50
+MOST_TOLD: Final = 1000
 _FIX: Final = "correct these; `ci-acme config validate` checks the configuration and contacts nothing"
 
 
@@ -88,7 +89,8 @@ def nearest(word: str, allowed: Sequence[str]) -> str | None:
 
     folded = word.strip().lower().replace("_", "-")
     by_folded = {name.lower().replace("_", "-"): name for name in reversed(allowed)}
-    close = difflib.get_close_matches(folded[:64], list(by_folded), n=1, cutoff=0.6)
+    begun = [name for name in by_folded if len(folded) >= 3 and name.startswith(folded)]
+    close = begun or difflib.get_close_matches(folded[:64], list(by_folded), n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None
 
 
@@ -97,7 +99,9 @@ def config_error(name: str, problems: Sequence[Problem]) -> ConfigError:
 
     It is a `NotAvailable` if nothing is wrong but that something named is not part of this installation.
     """
-    ordered = sorted(set(problems), key=lambda one: (one.line is not None, one.line or 0, one.column or 0, one.path))
+    ordered = sorted(
+        set(problems), key=lambda one: (one.line is not None, one.line or 0, one.column or 0, one.file, one.path)
+    )
     lines = [str(one) for one in ordered[:MOST_SHOWN]]
     if len(ordered) > MOST_SHOWN:
         lines.append(f"… and {len(ordered) - MOST_SHOWN} more")
@@ -106,5 +110,5 @@ def config_error(name: str, problems: Sequence[Problem]) -> ConfigError:
     return kind(
         "\n".join([f"{name} has {count}", *lines]),
         fix=_FIX,
-        details={"problems": [one.as_dict() for one in ordered]},
+        details={"problems": [one.as_dict() for one in ordered[:MOST_TOLD]]},
     )

@@ -42,7 +42,8 @@ _MESSAGES: Final[dict[str, str]] = {
     "string_too_long": "has more than {max_length} characters",
 }
 _SHOWN_TYPES: Final = re.compile(r"(choice|literal_error|enum|(int|float|bool)_\w+|(greater|less)_than\w*)\Z")
-_SHOWABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,19}\Z")
+_SHOWABLE: Final = re.compile(r"[A-Za-z0-9-][A-Za-z0-9 ._-]{0,31}\Z")
+_SHORT: Final = 14
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|“[^”]*”")
 _NAME_FIELDS: Final = re.compile(r"certificates/[^/]+/names(/\d+)?\Z|dns/\d+/zone\Z")
 _TYPE_WORDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
@@ -94,7 +95,7 @@ def _problem(item: Mapping[str, Any], path: KeyPath, document: Document) -> Prob
         document.value_mark(path),
         path,
         _message(kind, context, path, document),
-        found=_found(kind, value, path, document),
+        found=_found(kind, value, path, document, near=suggestion is not None),
         allowed=allowed,
         suggestion=suggestion,
         fix=context.get("fix", ""),
@@ -139,34 +140,37 @@ def _message(kind: str, context: Mapping[str, Any], path: KeyPath, document: Doc
     numbers = {key: f"{value:g}" for key, value in context.items() if isinstance(value, (int, float))}
     message = template.format_map(numbers)
     if kind.endswith("_type"):
-        message += f", not {_type_word(document.at(path))}"
+        message += ", and is empty" if document.at(path) is None else f", not {_type_word(document.at(path))}"
         if kind == "string_type" and isinstance(document.at(path), (int, float)):
             message += "; put it in quotes"
     return message
 
 
 def _type_word(value: Any) -> str:
-    return next((word for kind, word in _TYPE_WORDS if isinstance(value, kind)), "nothing")
+    return next((word for kind, word in _TYPE_WORDS if isinstance(value, kind)), "this")
 
 
 def _scrub(message: str, path: KeyPath, document: Document) -> str:
     """A validator's message without what it may repeat of the value; DNS names of the file itself are no secret."""
     from_environment = path in document.from_environment
     if _NAME_FIELDS.match("/".join(map(str, path))) and not from_environment:
-        return message
+        return _QUOTED.sub(lambda match: match.group() if len(match.group()) <= 66 else "…", message)
     value = document.at(path)
     text = _QUOTED.sub("…", message)
     return text.replace(value, "…") if isinstance(value, str) and len(value) > 3 else text
 
 
-def _found(kind: str, value: Any, path: KeyPath, document: Document) -> str | None:
+def _found(kind: str, value: Any, path: KeyPath, document: Document, *, near: bool) -> str | None:
+    """The value, if its field is an enumeration, a number or a flag, and if it is short or nearly an allowed word.
+
+    Somebody's secret in the wrong field is neither.
+    """
     if not _SHOWN_TYPES.match(kind) or path in document.from_environment:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (int, float)):
-        return str(value)
-    return f"'{value}'" if isinstance(value, str) and _SHOWABLE.match(value) else None
+    text = str(value) if isinstance(value, (int, float)) else f"'{value}'" if isinstance(value, str) else ""
+    return text if _SHOWABLE.match(text.strip("'")) and (near or len(text) <= _SHORT) else None
 
 
 def _expected(kind: str, context: Mapping[str, Any]) -> Sequence[str]:

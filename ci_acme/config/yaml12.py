@@ -14,21 +14,11 @@ from typing import Any, Final
 
 from ci_acme.config.document import Document, KeyPath, Mark
 from ci_acme.config.problems import Problem, problem
+from ci_acme.config.scalars import not_allowed, resolve
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 100_000
-_NOT_ALLOWED: Final = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-_INT: Final = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_SPECIAL_FLOAT: Final = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-_CONSTANTS: Final[dict[str, bool | None]] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGGED: Final[dict[str, tuple[type, ...]]] = {
     _TAG + "null": (type(None),),
@@ -37,19 +27,27 @@ _TAGGED: Final[dict[str, tuple[type, ...]]] = {
     _TAG + "float": (int, float),
 }
 _SYNTAX: Final = (
-    (r"tab|character '\\t'", "a tab cannot indent; use spaces"),
+    (r"tab character|character '\\t'", "a tab cannot indent; use spaces"),
     (r"mapping values are not allowed", "a ':' is not expected here; quote a value that holds ': '"),
+    (r"mapping keys are not allowed", "a '?' is not expected here; quote the value"),
+    (r"sequence entries are not allowed", "a list item is not expected here; quote a value that starts with '- '"),
     (r"could not find expected ':'", "a ':' is missing after the key"),
     (r"unexpected end of stream|unexpected document separator", "the quote that opens here is not closed"),
     (r"unknown escape|escape code|hexdecimal", "the backslash escape is unknown; single quotes take text as it is"),
     (r"cannot start any token", "a plain value cannot start with this character; quote the value"),
-    (r"expected ',' or", "a ',' or the closing bracket is missing"),
-    (r"expected (<block end>|key|'-' indicator)|block end", "the indentation does not fit what is above"),
-    (r"undefined tag handle|tag", "tags are not used here"),
+    (r"expected ',' or", "a ',' or the closing bracket is missing; quote a value that holds one of []{},"),
+    (r"expected ('?<document start>|<block end>|key|'-' indicator)", "the indentation does not fit what is above"),
+    (r"node content", "a value is missing here"),
+    (
+        r"scanning an? (alias|anchor)|duplicate anchor",
+        "quote a value that starts with '*' or '&', as in \"*.example.com\"",
+    ),
+    (r"scanning a block scalar", "nothing may follow the '|' or '>' of a text block; quote the value"),
     (r"directive|incompatible YAML", "the directive is not one of YAML 1.2"),
-    (r"anchor|alias", "the anchor or alias has no name"),
+    (r"undefined tag handle|tag", "tags are not used here"),
     (r"maximum nesting depth", f"nested deeper than {MAX_DEPTH} levels"),
 )
+"""What PyYAML's two parsers say, in words that help."""
 
 
 class _Stop(Exception):
@@ -83,8 +81,7 @@ def parse(data: bytes, name: str) -> tuple[Document, list[Problem]]:
     document = Document(name)
     problems: list[Problem] = []
     try:
-        text = _decode(data, name)
-        root = _Builder(name).build(text)
+        root = _Builder(name, _decode(data, name)).build()
     except _Stop as stop:
         document.blamed.add(())
         document.values[()] = stop.mark
@@ -104,7 +101,7 @@ def _decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", errors="replace")
         raise _Stop(_place(name, before), "not UTF-8") from None
-    bad = _NOT_ALLOWED.search(text)
+    bad = not_allowed(text).search(text)
     if bad:
         code = ord(bad.group())
         raise _Stop(_place(name, text[: bad.start()]), f"the character U+{code:04X} is not allowed")
@@ -119,15 +116,16 @@ def _place(name: str, before: str) -> Mark:
 class _Builder:
     """Makes the tree of one document from PyYAML's events, without recursion."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
+        self.text = text
         self.anchors: dict[str, _Node] = {}
         self.stack: list[_Node] = []
         self.root: _Node | None = None
 
-    def build(self, text: str) -> _Node:
+    def build(self) -> _Node:
         documents = 0
-        for event in self._events(text):
+        for event in self._events():
             kind = type(event).__name__
             mark = self._mark(event.start_mark)
             if kind == "DocumentStartEvent":
@@ -148,30 +146,36 @@ class _Builder:
             raise _Stop(self.root.mark, "a configuration is a mapping of keys to values; start it with 'version: 1'")
         return self.root
 
-    def _events(self, text: str) -> Iterator[Any]:
+    def _events(self) -> Iterator[Any]:
         import yaml
 
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            yield from yaml.parse(text, Loader=loader)
+            yield from yaml.parse(self.text, Loader=loader)
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error) from None
         except (yaml.YAMLError, RecursionError):
             raise _Stop(Mark("file", self.name, 1, 1), "not YAML") from None
 
     def _syntax(self, error: Any) -> _Stop:
-        detail = f"{error.problem}"
-        unclosed = "end of stream" in detail and "quoted" in f"{error.context}"
-        mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
+        detail = f"{error.problem} {error.context}"
+        where_it_began = "end of stream" in detail or re.search("scanning an? (alias|anchor)", detail)
+        mark = (error.context_mark if where_it_began else None) or error.problem_mark or error.context_mark
+        if self._character(mark) == "\t":
+            detail = "tab character"
         message = next((words for pattern, words in _SYNTAX if re.search(pattern, detail)), "not YAML here")
         return _Stop(self._mark(mark), message)
+
+    def _character(self, mark: Any) -> str:
+        lines = re.split(r"\r\n|\r|\n", self.text)
+        return lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
 
     def _mark(self, mark: Any) -> Mark:
         return Mark("file", self.name, mark.line + 1, mark.column + 1)
 
     def _scalar(self, event: Any, mark: Mark) -> _Node:
-        tag = "" if event.tag in (None, "!") else event.tag
-        if self._wants_key() or tag == _TAG + "str" or (not tag and not event.implicit[0]):
+        tag = event.tag or ""
+        if self._wants_key() or tag in ("!", _TAG + "str") or (not tag and not event.implicit[0]):
             return _Node(mark, event.value)
         if tag and tag not in _TAGGED:
             return self._bad(mark, "tags are not used here")
@@ -188,10 +192,14 @@ class _Builder:
 
     def _alias(self, anchor: str, mark: Mark) -> _Node:
         target = self.anchors.get(anchor)
+        if target is None and self._wants_key():
+            raise _Stop(mark, "the alias has no anchor before it")
         if target is None:
             return self._bad(mark, "the alias has no anchor before it")
         if target.open:
             raise _Stop(mark, "the alias is inside what it stands for")
+        if self._wants_key() and not isinstance(target.value, str):
+            raise _Stop(mark, "a key must be a plain word, not a list or a mapping")
         return target
 
     def _wants_key(self) -> bool:
@@ -224,7 +232,7 @@ class _Builder:
         if isinstance(parent.value, list):
             parent.value.append(node)
         elif parent.pending_key is None:
-            parent.pending_key = self._key(node)
+            parent.pending_key = (node.value, node.mark)
             return
         else:
             self._entry(parent, parent.pending_key, node)
@@ -234,11 +242,6 @@ class _Builder:
             raise _Stop(parent.mark, f"more than {MAX_VALUES} values, aliases counted as often as they are used")
         if len(self.stack) + parent.depth > MAX_DEPTH + 1:
             raise _Stop(parent.mark, f"nested deeper than {MAX_DEPTH} levels")
-
-    def _key(self, node: _Node) -> tuple[str, Mark]:
-        if not isinstance(node.value, str):
-            raise _Stop(node.mark, "a key must be a plain word, not a list or a mapping")
-        return node.value, node.mark
 
     def _entry(self, parent: _Node, pending: tuple[str, Mark], node: _Node) -> None:
         key, mark = pending
@@ -270,19 +273,3 @@ def _plain(node: _Node, path: KeyPath, document: Document, problems: list[Proble
             plain[key] = _plain(item, place, document, problems)
         return plain
     return node.value
-
-
-def resolve(text: str) -> str | int | float | bool | None:
-    """The value of a plain scalar by the core schema. Raises `ValueError` for a number that nobody can mean."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _INT.match(text):
-        if len(text) > 40:
-            raise ValueError("the number is too long; quote it if it is text")
-        return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
-    if _FLOAT.match(text):
-        return float(text)
-    special = _SPECIAL_FLOAT.match(text)
-    if special:
-        return float(f"{special[1]}inf") if special[2] else float("nan")
-    return text

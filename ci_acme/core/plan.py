@@ -29,6 +29,7 @@ class StoreView:
     """What one store holds, as far as it matters for a decision.
 
     `problem` says why there is nothing to judge (`no certificate`, `privkey.pem is missing`); then `facts` is None.
+    `lacks` says what is missing beside a certificate that is right (`bundle.p12 missing`): it is delivered again.
     """
 
     label: str
@@ -36,6 +37,7 @@ class StoreView:
     metadata: Metadata | None = None
     problem: str | None = None
     version: str | None = None
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,9 @@ def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> 
     if best is None:
         reason = next((reason for reason in reasons if reason), "no certificate")
         return Selection(None, tuple(range(len(views))), reason, next(iter(predecessors), None))
-    missing = tuple(i for i, view in enumerate(views) if reasons[i] or not _same(view, views[best]))
-    return Selection(best, missing, next((reason for reason in reasons if reason), ""), best)
+    missing = tuple(i for i, view in enumerate(views) if reasons[i] or view.lacks or not _same(view, views[best]))
+    lacking = (f"{view.lacks} in {view.label}" for view in views if view.lacks)
+    return Selection(best, missing, next((reason for reason in (*reasons, *lacking) if reason), ""), best)
 
 
 def decide(selection: Selection, renew_after: datetime | None, now: datetime, *, force: bool) -> Decision:

@@ -148,6 +148,12 @@ class _Peer:
     sent: dict[int, _Pending] = field(default_factory=dict[int, _Pending])
     waiting: deque[_Pending] = field(default_factory=deque[_Pending])
     heard: bool = False
+    heard_udp: bool = False
+
+    @property
+    def stream_only(self) -> bool:
+        """Whether UDP gets no answers through: then nobody waits for it again."""
+        return self.heard and not self.heard_udp
 
 
 class Asker(Generic[K]):
@@ -217,6 +223,7 @@ class Asker(Generic[K]):
             while pending.ident in peer.sent:
                 pending.ident = int.from_bytes(os.urandom(2), "big")
             peer.sent[pending.ident] = pending
+            pending.stage = _STREAM if peer.stream_only else 0
             self._send(peer, pending)
 
     def _send(self, peer: _Peer, pending: _Pending) -> None:
@@ -233,6 +240,9 @@ class Asker(Generic[K]):
     # --- receiving
 
     def _receive(self, pause: float) -> None:
+        if not self._selector.get_map():  # Windows cannot select among nothing
+            self._clock.sleep(pause)
+            return
         for event, mask in self._selector.select(pause):
             link: Link = event.data
             peer = self._owners[link]
@@ -261,6 +271,7 @@ class Asker(Generic[K]):
         if not _answers(message, pending.question):
             return
         peer.heard = True
+        peer.heard_udp = peer.heard_udp or not stream
         if message.truncated and not stream:
             if pending.stage != _STREAM:
                 pending.stage = _STREAM

@@ -49,6 +49,12 @@ class Heard:
         """Whether any server answered, good or not."""
         return any(isinstance(reply, Answer) for reply in self.replies.values())
 
+    @property
+    def silent(self) -> set[Server]:
+        """Those that were asked and gave no answer, or not yet."""
+        asked = (question.server for question in self.questions[: self.asked])
+        return {server for server in asked if not isinstance(self.replies.get(server), Answer)}
+
     def take(self, server: Server, reply: Reply, *, good: bool) -> None:
         """Note a reply; the first good one is the best."""
         self.replies[server] = reply

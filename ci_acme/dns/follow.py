@@ -5,12 +5,12 @@ The servers are asked without recursion, as the resolver of a CA would ask them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Answer, Question
+from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.zones import Authority, Directory, Hint
 from ci_acme.errors import CiAcmeError, DnsDelegationError, DnsUnreachable
@@ -29,12 +29,14 @@ Starts = Callable[[str], Sequence[str]]
 class Trail:
     """The way from a name: `chain` runs over its CNAMEs, `authority` is who is asked for the last name.
 
-    In the end there is an `answer` or an `error`. `heard` is what the servers of `authority` said last; `lost` is set
-    if it was the search for them that failed; `looped` says that the CNAMEs run in a circle.
+    `first` is who gave the first CNAME. In the end there is an `answer` or an `error`. `heard` is what the servers of
+    `authority` said last; `lost` is set if it was the search for them that failed; `looped` says that the CNAMEs run in
+    a circle.
     """
 
     chain: list[str]
     authority: Authority | None = None
+    first: Authority | None = None
     heard: Heard | None = None
     answer: Answer | None = None
     error: CiAcmeError | None = None
@@ -45,11 +47,6 @@ class Trail:
     def name(self) -> str:
         """The last name."""
         return self.chain[-1]
-
-    def questions(self, rtype: int) -> list[Question]:
-        """A question about the last name for each of its servers."""
-        servers = () if self.authority is None else self.authority.servers
-        return [Question(server, self.name, rtype) for server in servers]
 
     def speaks(self, answer: Answer) -> bool:
         """Whether a server speaks for the zone, or refers to one below; anything else is lame.
@@ -83,13 +80,17 @@ def first_starts(name: str, zones: Iterable[str]) -> list[str]:
 
 
 class Follower:
-    """Asks one record type for many names, following CNAMEs and zone cuts."""
+    """Asks one record type for many names, following CNAMEs and zone cuts.
+
+    Servers that were silent once are asked last from then on.
+    """
 
     def __init__(self, directory: Directory, rtype: int, starts: Starts, clock: Clock) -> None:
         self._directory = directory
         self._rtype = rtype
         self._starts = starts
         self._clock = clock
+        self._silent: set[Server] = set()
 
     def follow(self, names: Iterable[str]) -> dict[str, Trail]:
         """The trail of each name; what fails for one name does not disturb the others."""
@@ -104,6 +105,17 @@ class Follower:
             if trail.error is None and trail.answer is None:
                 trail.error = _too_long(trail.chain)
         return trails
+
+    def race(self, trails: Mapping[str, Trail], rtype: int) -> dict[str, Heard]:
+        """Ask the servers of each trail about its last name, which is its key; the silent ones last."""
+        questions: dict[str, list[Question]] = {}
+        for name, trail in trails.items():
+            servers = () if trail.authority is None else trail.authority.servers
+            ordered = sorted(servers, key=self._silent.__contains__)
+            questions[name] = [Question(server, name, rtype) for server in ordered]
+        heard = Race(questions, self._clock, lambda name, answer: trails[name].speaks(answer)).run()
+        self._silent = self._silent.union(*(one.silent for one in heard.values()))
+        return heard
 
     def _find_authorities(self, trails: Sequence[Trail]) -> None:
         """Who is asked first for the last name of each trail."""
@@ -127,12 +139,7 @@ class Follower:
 
     def _ask(self, trails: Sequence[Trail]) -> None:
         """One question for each trail; moves each to its next hop, its next zone cut, or its answer."""
-        by_name = {trail.name: trail for trail in trails}
-        heard = Race(
-            {name: trail.questions(self._rtype) for name, trail in by_name.items()},
-            self._clock,
-            lambda name, answer: by_name[name].speaks(answer),
-        ).run()
+        heard = self.race({trail.name: trail for trail in trails}, self._rtype)
         cuts: dict[str, Hint] = {}
         for trail in trails:
             trail.heard = heard[trail.name]
@@ -165,6 +172,7 @@ class Follower:
                 cuts[answer.referral] = Hint(trail.authority.servers, hosts, answer.additional)
             return
         trail.looped = alias in trail.chain
+        trail.first = trail.first or trail.authority
         trail.chain.append(alias)
         trail.authority = None
         if trail.looped:

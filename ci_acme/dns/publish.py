@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from ci_acme.errors import CiAcmeError, ConfigError, DnsCredentialsError, DnsRefused, ZoneNotFound
+from ci_acme.errors import CiAcmeError, ConfigError, DnsCredentialsError, DnsRefused, DnsUnreachable, ZoneNotFound
 from ci_acme.ports import Deadline, DnsProvider, Placement, TxtValue, Zone
 
 _SLICE: Final = 0.1
@@ -55,7 +55,7 @@ class GroupCommit(Generic[T, R]):
             try:
                 while self._busy and not request.done:
                     self._condition.wait(_SLICE)
-                    deadline.clock.check()
+                    self._check(request)
             except BaseException:
                 if request in self._queue:
                     self._queue.remove(request)
@@ -69,6 +69,12 @@ class GroupCommit(Generic[T, R]):
         if request.error is not None:
             raise copy.copy(request.error) if isinstance(request.error, CiAcmeError) else request.error
         return request.result
+
+    def _check(self, request: _Request[T, R]) -> None:
+        """Raises `Interrupted`, and `DnsUnreachable` for a request that waited in vain."""
+        request.deadline.clock.check()
+        if request.deadline.expired and request in self._queue:
+            raise DnsUnreachable("the change before ours did not end in time", fix="run the command again")
 
     def _lead(self, batch: list[_Request[T, R]]) -> None:
         try:

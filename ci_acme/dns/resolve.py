@@ -2,17 +2,20 @@
 
 CNAMEs of the challenge name are followed at the authoritative servers, without recursion, as a CA's resolver would
 follow them (RFC 8555 section 8.4). One TXT question tells all at once: the CNAME, the values that are there with their
-TTL, or, by the SOA of a negative answer, the zone.
+TTL, or, by the SOA of a negative answer, the zone. A CNAME that a wildcard makes is no delegation: where it leads out
+of what the config serves, the value belongs at the challenge name itself, which hides the wildcard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ci_acme import dnswire
-from ci_acme.dns.batch import Heard, Race
+from ci_acme.dns.ask import Answer
+from ci_acme.dns.batch import Heard
 from ci_acme.dns.follow import Follower, Trail, first_starts
+from ci_acme.dns.wildcards import made_by_wildcards
 from ci_acme.dns.zones import Authority, Directory, Hint
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.names import is_suffix
@@ -23,12 +26,13 @@ from ci_acme.ports import Clock
 class Target:
     """Where a challenge's value belongs: `chain` runs from the challenge name to the effective name.
 
-    `existing` are the values that were there with the TTL of their RRset.
+    `existing` are the values that were there with the TTL of their RRset. `note` is worth a warning.
     """
 
     chain: tuple[str, ...]
     authority: Authority
     existing: Mapping[bytes, int] = field(default_factory=dict[bytes, int])
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +50,7 @@ class Locator:
 
     def __init__(self, directory: Directory, zones: Sequence[str], clock: Clock) -> None:
         self._directory = directory
+        self._zones = zones
         self._clock = clock
         self._follower = Follower(directory, dnswire.TXT, lambda name: first_starts(name, zones), clock)
 
@@ -53,32 +58,59 @@ class Locator:
         """The target of each name; what fails for one name is its value and does not disturb the others."""
         trails = self._follower.follow(names)
         settled = self._settle([trail for trail in trails.values() if trail.error is None])
-        return {name: trail.error or settled[id(trail)] for name, trail in trails.items()}
+        ends = {name: trail.error or settled[name] for name, trail in trails.items()}
+        strayed = [trail for name, trail in trails.items() if self._strayed(trail, ends[name])]
+        return ends | self._undo_wildcards(strayed)
 
-    def _settle(self, trails: Sequence[Trail]) -> dict[int, Target | CiAcmeError]:
-        """Find the apex of each trail's zone: from the SOA of a negative answer, else by asking for it."""
+    # --- the zone of each answer
+
+    def _settle(self, trails: Sequence[Trail]) -> dict[str, Target | CiAcmeError]:
+        """By challenge name; finds the apex of each zone, from the SOA of a negative answer, else by asking for it."""
         unknown = {trail.name: trail for trail in trails if trail.answer is not None and trail.answer.soa is None}
-        heard = Race(
-            {name: trail.questions(dnswire.SOA) for name, trail in unknown.items()},
-            self._clock,
-            lambda name, answer: unknown[name].speaks(answer),
-        ).run()
+        heard = self._follower.race(unknown, dnswire.SOA)
         apexes: dict[str, Hint] = {}
         for trail in trails:
             apex = _apex_of(trail, heard.get(trail.name))
             if trail.authority is not None and apex != trail.authority.apex:
                 apexes[apex] = Hint(trail.authority.servers)
         found = self._directory.lookup(apexes, self._clock)
-        ends: dict[int, Target | CiAcmeError] = {}
+        ends: dict[str, Target | CiAcmeError] = {}
         for trail in trails:
             assert trail.answer is not None
             assert trail.authority is not None
             authority = found.get(_apex_of(trail, heard.get(trail.name)), trail.authority)
             if isinstance(authority, Authority):
-                ends[id(trail)] = Target(tuple(trail.chain), authority, trail.answer.values(trail.name))
+                ends[trail.chain[0]] = Target(tuple(trail.chain), authority, trail.answer.values(trail.name))
             else:
-                ends[id(trail)] = authority
+                ends[trail.chain[0]] = authority
         return ends
+
+    # --- wildcards
+
+    def _strayed(self, trail: Trail, end: Target | CiAcmeError) -> bool:
+        """Whether the CNAMEs lead out of every configured zone, and the challenge name itself is in one."""
+        if trail.first is None or not self._served(trail.chain[0]):
+            return False
+        return not (isinstance(end, Target) and self._served(end.name))
+
+    def _served(self, name: str) -> bool:
+        return any(is_suffix(zone, name) for zone in self._zones)
+
+    def _undo_wildcards(self, trails: Sequence[Trail]) -> dict[str, Target | CiAcmeError]:
+        """The challenge names themselves, of those trails that a wildcard led astray."""
+        aliases = {trail.chain[0]: (trail.chain[1], trail.first) for trail in trails if trail.first is not None}
+        undone: list[Trail] = []
+        for name, soa in made_by_wildcards(aliases, self._clock).items():
+            answer = Answer(dnswire.NOERROR, aa=True, authority=[] if soa is None else [soa])
+            undone.append(Trail([name], aliases[name][1], answer=answer))
+        return {
+            name: replace(end, note=_hidden(name, aliases[name][0])) if isinstance(end, Target) else end
+            for name, end in self._settle(undone).items()
+        }
+
+
+def _hidden(name: str, target: str) -> str:
+    return f"the wildcard CNAME to {target} is hidden at {name} while the TXT record is there"
 
 
 def _apex_of(trail: Trail, heard: Heard | None) -> str:

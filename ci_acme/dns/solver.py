@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from ci_acme.dns.background import Background
+from ci_acme.dns.follow import show_chain
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
 from ci_acme.dns.resolve import Target
@@ -18,7 +19,8 @@ from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, Clock, Deadline, Placement, TxtValue, Zone
 
 if TYPE_CHECKING:
-    from ci_acme.dns.engine import Desk, DnsEngine
+    from ci_acme.dns.desks import Desk
+    from ci_acme.dns.engine import DnsEngine
 
 CLEANUP_SECONDS: Final = 5.0
 _SLICE: Final = 0.05
@@ -118,7 +120,11 @@ class Solver:
             if not isinstance(target, Target):
                 raise target
             targets[name] = target
-        for note in sorted({t.authority.note for t in targets.values() if t.authority.note is not None}):
+        for target in targets.values():
+            if len(target.chain) > 1:
+                self._notify(Step(self._certificate, f"following CNAME {show_chain(target.chain)}"))
+        notes = {note for target in targets.values() for note in (target.note, target.authority.note)}
+        for note in sorted(note for note in notes if note is not None):
             self._notify(Warned(self._certificate, note))
         return targets
 

@@ -152,8 +152,16 @@ class Directory:
                 self._read_ns(search, heard.get(search.name))
 
     def _ask_configured(self, searches: Sequence[_Search], clock: Clock) -> dict[str, Heard]:
-        """Ask all configured servers, and settle the searches for which one of them speaks with authority."""
-        matters = {search.name: self._recursive(search.name, dnswire.NS) for search in searches}
+        """Ask all configured servers, and settle the searches for which one of them speaks with authority.
+
+        Without recursion where there is a hint: the zone cut may be the challenge name itself.
+        """
+        matters = {
+            search.name: [
+                Question(server, search.name, dnswire.NS, recurse=search.hint is None) for server in self.resolvers()
+            ]
+            for search in searches
+        }
         heard = ask_all(matters, clock, grace=_GRACE)
         for search in searches:
             search.found = _membership(search.name, heard[search.name])

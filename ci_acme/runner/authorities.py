@@ -1,4 +1,4 @@
-"""The CAs of a run: one connection pool, one account and one client for each."""
+"""The CAs of a run: one account and one client for each."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ci_acme.ca.client import AcmeClient, ExternalAccount
-from ci_acme.ca.http import HttpsPool, RequestRecord, is_loopback
+from ci_acme.ca.account import ExternalAccount
+from ci_acme.ca.client import AcmeClient
+from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
-from ci_acme.ca.renewal import fetch_renewal_info
 from ci_acme.ca.scope import Scope
-from ci_acme.ca.transport import Transport
 from ci_acme.config.secrets import read_text
-from ci_acme.core.renewal import Window
 from ci_acme.errors import AccountError
-from ci_acme.model.events import Step
 from ci_acme.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ class Authorities:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._lock = threading.Lock()
-        self._pools: dict[str | None, HttpsPool] = {}
         self._clients: dict[str, AcmeClient] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
 
@@ -50,43 +45,14 @@ class Authorities:
             key, new = self._account_key(authority)
             signer = load_signer(key, authority.account_key)
             client = AcmeClient(
-                authority.directory_url, signer, http=self.pool(authority.ca_bundle), clock=self._services.clock
+                authority.directory_url,
+                signer,
+                http=self._services.connections.pool(authority.ca_bundle),
+                clock=self._services.clock,
             )
             self._account(client, authority, scope, new=new)
             self._clients[name] = client
             return client
-
-    def renewal_window(self, name: str, url: str, scope: Scope) -> Window:
-        """One answer of a renewalInfo resource. Raises `CaError`."""
-        authority = self._services.authority(name)
-        transport = Transport(self.pool(authority.ca_bundle), self._services.clock)
-        reply = fetch_renewal_info(transport, url, scope=scope)
-        return Window(reply.start, reply.end, reply.retry_after_seconds, reply.explanation_url)
-
-    def pool(self, ca_bundle: str | None) -> HttpsPool:
-        """The connections that trust `ca_bundle`, or the system."""
-        with self._lock:
-            pool = self._pools.get(ca_bundle)
-            if pool is None:
-                bundle = Path(ca_bundle) if ca_bundle else None
-                pool = self._pools[ca_bundle] = HttpsPool(ca_bundle=bundle, observe=self._seen)
-            return pool
-
-    def abort(self) -> None:
-        """End every request at once."""
-        for pool in tuple(self._pools.values()):
-            pool.abort()
-
-    def close(self) -> None:
-        """Close the connections."""
-        for pool in tuple(self._pools.values()):
-            pool.close()
-
-    def _seen(self, record: RequestRecord) -> None:
-        outcome = record.status or "no answer"
-        self._services.notify(
-            Step("", f"request {record.method} {record.url} -> {outcome} in {record.seconds * 1000:.0f} ms")
-        )
 
     # --- the account ---
 

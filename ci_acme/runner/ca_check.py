@@ -33,7 +33,7 @@ def check_authority(
     """
     authority = services.authority(name)
     scope = services.scope("")
-    transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)
+    transport = Transport(services.connections.pool(authority.ca_bundle), services.clock)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
     directory = directories[name] = Directory.from_reply(reply)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")

@@ -129,7 +129,7 @@ def view_of(store: CertificateStore, services: Services) -> StoreView:
         return StoreView(label, problem=f"nothing usable ({state.reason})")
     assert isinstance(state, Present)
     if state.metadata is not None:  # it is of this certificate: nothing to parse, and cryptography stays unloaded
-        return StoreView(label, state.metadata.facts(), state.metadata, version=state.version)
+        return StoreView(label, state.metadata.facts(), state.metadata, version=state.version, lacks=state.lacks)
     from ci_acme.ca.inspect import describe
 
     try:
@@ -153,7 +153,7 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
         return memory
     try:
         scope = services.scope(job.spec.name)
-        window = services.authorities.renewal_window(job.spec.authority, memory.url, scope)
+        window = services.connections.renewal_window(job.spec.authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
+    from ci_acme.runner.connections import Connections
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
 
@@ -50,6 +51,7 @@ class Services:
         self.dry_run = dry_run
         self.environ = environ
         self._lock = threading.RLock()
+        self._connections: Connections | None = None
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
         self._state: Engine | None = None
@@ -63,8 +65,18 @@ class Services:
         return self.config.authorities[name]
 
     @property
+    def connections(self) -> Connections:
+        """The connections of this run to CAs."""
+        with self._lock:
+            if self._connections is None:
+                from ci_acme.runner.connections import Connections
+
+                self._connections = Connections(self)
+            return self._connections
+
+    @property
     def authorities(self) -> Authorities:
-        """The CAs of this run."""
+        """The CAs of this run, with their accounts."""
         with self._lock:
             if self._authorities is None:
                 from ci_acme.runner.authorities import Authorities
@@ -109,15 +121,12 @@ class Services:
         with self._lock:
             if self._state is None:
                 from ci_acme.runner.leftovers import announce
-                from ci_acme.state.engine import open_state
-                from ci_acme.state.memory import MemoryEngine
+                from ci_acme.state.engine import usable_state
 
-                self._state = open_state(self.config.state, clock=self.clock)
-                try:
-                    announce(self._state, self)
-                except StateError as error:
-                    self.notify(Warned("", f"nothing is remembered between runs: {error.message}; {error.fix}"))
-                    self._state = MemoryEngine()
+                self._state, warning = usable_state(self.config.state, clock=self.clock)
+                if warning is not None:
+                    self.notify(Warned("", warning))
+                announce(self._state, self)
             return self._state
 
     def accounts(self) -> Accounts:
@@ -143,15 +152,15 @@ class Services:
 
     def abort(self) -> None:
         """End blocked network calls; from any thread."""
-        authorities = self._authorities
-        if authorities is not None:
-            authorities.abort()
+        connections = self._connections
+        if connections is not None:
+            connections.abort()
 
     def close(self) -> None:
         """Close connections and state."""
         with self._lock:
-            if self._authorities is not None:
-                self._authorities.close()
+            if self._connections is not None:
+                self._connections.close()
             if self._state is not None:
                 from ci_acme.runner.leftovers import withdraw
 

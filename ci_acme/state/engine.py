@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from ci_acme.errors import ConfigError, NotAvailable
+from ci_acme.errors import ConfigError, NotAvailable, StateUnavailable
 from ci_acme.ports import Clock
 
 Version: TypeAlias = str
@@ -114,6 +114,23 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of connections. Idempotent; the next call opens again."""
         ...
+
+
+def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
+    """The engine that `url` names if it can be written now; else one that forgets, and the warning to give.
+
+    For a run that shall go on in a read-only checkout or on a full disk. Raises `StateError` for a state that is
+    damaged or newer than this program: going on would lose what it holds.
+    """
+    engine = open_state(url, clock=clock)
+    try:
+        engine.check()
+    except StateUnavailable as error:
+        from ci_acme.state.memory import MemoryEngine
+
+        engine.close()
+        return MemoryEngine(), f"{error.message}; if this run is killed, its DNS records stay ({error.fix})"
+    return engine, None
 
 
 _LATER: Final = ("postgresql", "s3", "gs", "az")

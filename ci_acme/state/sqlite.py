@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme import __version__
-from ci_acme.errors import StateError
+from ci_acme.errors import StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
 from ci_acme.state.engine import ABSENT, ANY, Conflict, Entry, Expect, Record, Version
 
@@ -130,10 +130,8 @@ class SqliteEngine:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            import sqlite3  # 3 ms that only a run with state pays
-
             self._create_file()
-            database = sqlite3.connect(
+            database: sqlite3.Connection = _sqlite3().connect(
                 self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
@@ -179,43 +177,55 @@ class SqliteEngine:
 
     def _patiently(self, act: Callable[[], None]) -> None:
         """Repeat `act` while another process makes the database: SQLite does not wait for a change to WAL by itself."""
-        import sqlite3
-
         deadline = Deadline(self._clock, self._busy_seconds)
         while True:
             try:
                 return act()
-            except sqlite3.OperationalError as error:
+            except _sqlite3().OperationalError as error:
                 if deadline.expired or "locked" not in str(error):
                     raise
             self._clock.sleep(_RETRY_SECONDS)
 
     @contextmanager
     def _errors(self) -> Generator[None]:
-        import sqlite3
-
+        sqlite3 = _sqlite3()
         try:
             yield
         except OSError as error:
-            raise StateError(
+            raise StateUnavailable(
                 f"the state {self._path} cannot be used: {error.strerror}",
                 fix=f"let this user read and write {self._path} and its directory, or configure another state",
             ) from error
         except sqlite3.Error as error:
             self.close()  # a damaged or replaced file is looked at anew by the next call
-            raise StateError(f"the state {self._path} cannot be used: {error}", fix=self._fix(str(error))) from error
+            raise self._error(str(error)) from error
 
-    def _fix(self, words: str) -> str:
-        if "locked" in words:
-            return f"another process uses {self._path}; run again when it has finished"
+    def _error(self, words: str) -> StateError:
+        message = f"the state {self._path} cannot be used: {words}"
         if "malformed" in words or "not a database" in words:
-            return (
+            fix = (
                 f"the file is damaged: restore it, or move it and {self._path.name}-wal away and run again; "
                 "certificates and orders under way are in their stores"
             )
-        if "full" in words:
-            return f"free some space on the file system of {self._path.parent}"
-        return f"let this user read and write {self._path} and its directory, or configure another state"
+            return StateError(message, fix=fix)
+        if "locked" in words:
+            fix = f"another process uses {self._path}; run again when it has finished"
+        elif "full" in words:
+            fix = f"free some space on the file system of {self._path.parent}"
+        else:
+            fix = f"let this user read and write {self._path} and its directory, or configure another state"
+        return StateUnavailable(message, fix=fix)
+
+
+def _sqlite3() -> Any:
+    """The module, 3 ms that only a run with state pays."""
+    try:
+        import sqlite3
+    except ImportError:
+        raise StateUnavailable(
+            "this Python was built without SQLite", fix="use a Python that has the module sqlite3"
+        ) from None
+    return sqlite3
 
 
 class _Undo(Exception):

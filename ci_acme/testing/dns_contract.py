@@ -82,6 +82,7 @@ class DnsProviderContract:
         """A value that is there is success, not an error and not a twin."""
         name = _name(rig)
         provider, zone = self._open(rig, name)
+        placements: Sequence[Placement] = ()
         for _ in range(2):
             placements = self._ensure(provider, zone, [TxtValue(name, "value")])
             _same(list(rig.values(name)), ["value"], "one record after ensure")

@@ -16,6 +16,7 @@ import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
+from unittest import SkipTest
 
 from ci_acme.clock import SystemClock
 from ci_acme.errors import CiAcmeError, DeliveryError
@@ -141,8 +142,7 @@ class StoreContract:
     def test_what_a_user_put_beside_survives(self) -> None:
         first, second = make_bundle(), make_bundle()
         self.open_store().publish(first, make_metadata(first), deadline=soon())
-        if not self.put_beside("notes", b"mine"):
-            return
+        _require(self.put_beside("notes", b"mine"), "users have nothing of their own in the store")
         self.open_store().publish(second, make_metadata(second), deadline=soon())
         assert self.beside("notes") == b"mine"
         self.assert_holds(second)
@@ -162,8 +162,7 @@ class StoreContract:
 
     def test_a_staged_order_is_found_by_the_next_run(self) -> None:
         store = self.open_store()
-        if not store.capabilities.holds_pending:
-            return
+        _require(store.capabilities.holds_pending, "the store keeps no order under way")
         bundle = make_bundle()
         order = _pending(bundle)
         assert store.staged(deadline=soon()) is None
@@ -176,8 +175,7 @@ class StoreContract:
 
     def test_a_staged_order_does_not_show_beside_a_bundle(self) -> None:
         store = self.open_store()
-        if not store.capabilities.holds_pending:
-            return
+        _require(store.capabilities.holds_pending, "the store keeps no order under way")
         old, new = make_bundle(), make_bundle()
         store.publish(old, make_metadata(old), deadline=soon())
         store.stage(_pending(new), deadline=soon())
@@ -187,8 +185,7 @@ class StoreContract:
 
     def test_unstaging_forgets_and_may_be_repeated(self) -> None:
         store = self.open_store()
-        if not store.capabilities.holds_pending:
-            return
+        _require(store.capabilities.holds_pending, "the store keeps no order under way")
         store.unstage(deadline=soon())
         store.stage(_pending(make_bundle()), deadline=soon())
         for _ in range(2):
@@ -246,6 +243,12 @@ class _Reader(threading.Thread):
         bundle = self._store.read_bundle(deadline=soon())
         if bundle is None or not belongs_together(bundle.key.reveal(), bundle.certificate):
             self.problems.append("a bundle that does not belong together")
+
+
+def _require(condition: bool, otherwise: str) -> None:  # noqa: FBT001  # it is an assertion
+    """Skip the test, visibly, where the store does not promise what it is about."""
+    if not condition:
+        raise SkipTest(otherwise)
 
 
 def _pending(bundle: Bundle) -> PendingOrder:

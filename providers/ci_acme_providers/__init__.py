@@ -13,7 +13,9 @@ CATALOGUE: Final = (
         adapter="ci_acme_providers.rfc2136.adapter:Rfc2136",
         settings="ci_acme_providers.rfc2136.config:Rfc2136Settings",
         summary="DNS UPDATE (RFC 2136) with TSIG: BIND, Knot, PowerDNS, Windows DNS",
-        permissions=('update-policy { grant KEY. wildcard "_acme-challenge.*" TXT; }',),
+        permissions=(
+            "update-policy { grant KEY name _acme-challenge.www.example.com. TXT; };  // a grant for each name",
+        ),
     ),
     ProviderSpec(
         name="file",

@@ -32,7 +32,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.timezone.utc)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.DNSName("ca.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -68,7 +68,15 @@ def start_pebble(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip("pebble is not installed")
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(*, reject: int = 0, reuse: int = 0, eab: bool = False, alternates: int = 0, **extra: object) -> Pebble:
+    def start(
+        *,
+        reject: int = 0,
+        reuse: int = 0,
+        eab: bool = False,
+        alternates: int = 0,
+        resolver: str | None = None,
+        **extra: object,
+    ) -> Pebble:
         folder = tmp_path_factory.mktemp("pebble")
         port, management = free_port(), free_port()
         settings: dict[str, object] = {
@@ -92,18 +100,17 @@ def start_pebble(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         config = folder / "pebble.json"
         config.write_text(json.dumps({"pebble": settings}))
         environment = {
-            "PEBBLE_VA_ALWAYS_VALID": "1",
+            "PEBBLE_VA_ALWAYS_VALID": "1" if resolver is None else "0",
             "PEBBLE_VA_NOSLEEP": "1",
             "PEBBLE_WFE_NONCEREJECT": str(reject),
             "PEBBLE_AUTHZREUSE": str(reuse),
             "PEBBLE_ALTERNATE_ROOTS": str(alternates),
             "PATH": os.environ["PATH"],
         }
+        command = [program, "-config", str(config), *(["-dnsserver", resolver] if resolver else [])]
         log = folder / "log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [program, "-config", str(config)], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder
-            )
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
         running.append(process)
         wait_for_port(port, process)
         return Pebble(f"https://127.0.0.1:{port}/dir", f"https://127.0.0.1:{management}", process)

@@ -28,7 +28,7 @@ from ci_acme.ca.scope import Scope
 from ci_acme.clock import SystemClock
 from ci_acme.errors import Interrupted
 from ci_acme.model.events import Event, Warned
-from ci_acme.ports import Challenge, Clock, Deadline, Signer
+from ci_acme.ports import Challenge, Deadline, Signer
 
 UTC = dt.timezone.utc
 BASE = "https://ca.example"
@@ -400,7 +400,7 @@ class Session:
 
     client: AcmeClient
     pool: HttpsPool
-    clock: Clock
+    clock: SystemClock
     records: list[RequestRecord] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 

@@ -9,14 +9,15 @@ from collections.abc import Callable
 import pytest
 from cryptography import x509
 
-from ci_acme.ca.client import ExternalAccount
+from ci_acme.ca.account import ExternalAccount
+from ci_acme.ca.http import RequestRecord
 from ci_acme.ca.inspect import describe, key_matches, split_pem
 from ci_acme.ca.keys import LocalSigner, generate_key, key_to_pem, parse_hmac_key
 from ci_acme.ca.order import Issued, OrderRequest, obtain, resume
-from ci_acme.errors import AccountError, OrderRefused
+from ci_acme.errors import AccountError, ChallengeFailed, Interrupted, OrderRefused
 from ci_acme.model.material import KeyType
 from ci_acme.model.secret import Secret
-from tests.ca.conftest import EAB_KEY
+from tests.ca.conftest import EAB_KEY, free_port
 from tests.ca.support import NoDns, Pebble, Session
 
 pytestmark = pytest.mark.servers
@@ -184,6 +185,15 @@ def test_profiles(pebble: Pebble, open_session: Open) -> None:
     assert len(session.records) == made
 
 
+def test_a_validity_that_was_asked_for(pebble: Pebble, open_session: Open) -> None:
+    session = open_session(pebble)
+    start = session.clock.now().replace(microsecond=0)
+    end = start + dt.timedelta(days=3)
+    request = OrderRequest(("dates.example.com",), generate_key(), not_before=start, not_after=end)
+    issued = obtain(session.client, request, NoDns(), scope=session.scope(), on_order=lambda url: None)
+    assert (issued.facts.not_before, issued.facts.not_after) == (start, end)
+
+
 def test_a_refused_name_is_said(pebble: Pebble, open_session: Open) -> None:
     with pytest.raises(OrderRefused, match="blocked-domain") as raised:
         issue(open_session(pebble), "www.blocked-domain.example")
@@ -283,6 +293,33 @@ def test_resume_of_what_cannot_be_used(pebble: Pebble, open_session: Open) -> No
     pending = session.client.new_order(session.scope(), ["pending.example.com"])
     unproven = OrderRequest(("pending.example.com",), generate_key())
     assert resume(session.client, pending.url, unproven, scope=session.scope()) is None
+
+
+def test_a_failed_validation_says_what_the_ca_saw(start_pebble: Start, open_session: Open) -> None:
+    session = open_session(start_pebble(resolver=f"127.0.0.1:{free_port()}"))
+    with pytest.raises(ChallengeFailed, match=r"f\d\.example\.com: ") as raised:
+        issue(session, "f1.example.com", "f2.example.com")
+    failed = raised.value.details["challenges"]
+    assert {item["identifier"] for item in failed} <= {"f1.example.com", "f2.example.com"}
+    assert all(item["problem"]["detail"] in raised.value.message for item in failed)
+
+
+@pytest.mark.parametrize("after", ["order-plz", "authZ", "chalZ", "my-order"])
+def test_a_stopped_run_ends_at_once_and_cleans_up(after: str, pebble: Pebble, open_session: Open) -> None:
+    session = open_session(pebble)
+    clock = session.clock
+
+    def stop(record: RequestRecord) -> None:
+        if after in record.url:
+            clock.stop()
+            session.pool.abort()
+
+    session.pool._observe = stop
+    solver = NoDns()
+    request = OrderRequest(name_set(20, "stopped"), generate_key())
+    with pytest.raises(Interrupted):
+        obtain(session.client, request, solver, scope=session.scope(), on_order=lambda url: None)
+    assert len(solver.cleanups) == 1
 
 
 def test_many_certificates_side_by_side_share_one_client(pebble: Pebble, open_session: Open) -> None:

@@ -85,6 +85,13 @@ def test_an_older_certificate_in_one_store_is_brought_into_line() -> None:
     assert decision.reason
 
 
+def test_what_is_missing_beside_a_right_certificate_is_delivered() -> None:
+    lacking = replace(GOOD, lacks="bundle.p12 missing")
+    decision = decide(select(SPEC, [lacking], NOW), DUE_LATER, NOW, force=False)
+    assert (decision.action, decision.missing) == (Action.DELIVER, (0,))
+    assert decision.reason == "bundle.p12 missing in file:a"
+
+
 def test_nothing_anywhere_is_issued() -> None:
     decision = decide(select(SPEC, [EMPTY], NOW), None, NOW, force=False)
     assert decision.action is Action.ISSUE

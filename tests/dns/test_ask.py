@@ -129,7 +129,7 @@ def test_a_server_from_before_edns(make_stub: StubMaker) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.lists(st.binary(max_size=200), min_size=1, max_size=8), keep=st.integers(0, 40))
 def test_noise_never_raises(noise: list[bytes], keep: int) -> None:
     """Whatever a server sends, the result is an `Answer` or a `Failed`."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ci_acme.clock import SystemClock
+from ci_acme.dns.solver import CLEANUP_SECONDS
 from ci_acme.errors import (
     DnsCredentialsError,
     DnsDelegationError,
@@ -21,7 +22,7 @@ from ci_acme.errors import (
 from ci_acme.ports import Deadline, Placement, TxtValue, Zone
 from ci_acme_providers.rfc2136.adapter import Rfc2136
 from tests.dns.rig import Journal, Run, challenges, engine, entry, provider
-from tests.dns.servers import Bind, update
+from tests.dns.servers import Bind, Stub, forward, update
 
 pytestmark = pytest.mark.servers
 
@@ -125,6 +126,15 @@ def test_cname_to_a_zone_that_nobody_serves(make_bind: Callable[..., Bind]) -> N
     assert "x.elsewhere" in caught.value.message
     assert "configured zones: ci.test" in caught.value.message
     assert caught.value.details["chain"] == ["_acme-challenge.app.ci.test", "x.elsewhere"]
+
+
+def test_cname_to_a_name_that_does_not_exist(make_bind: Callable[..., Bind]) -> None:
+    bind = make_bind({"ci.test": ("_acme-challenge.app CNAME x.nowhere.invalid.",)})
+    bind.zone("root", ns=("ns1",))
+    bind.zones["root"] = bind.zones["root"].replace('zone "root"', 'zone "."')
+    run = Run(engine([entry(bind.start().server)], [bind.server]))
+    with pytest.raises(DnsDelegationError, match="lead nowhere"):
+        run.solve(challenges("app.ci.test"))
 
 
 def test_the_longest_zone_serves_and_a_child_zone_is_found(make_bind: Callable[..., Bind]) -> None:
@@ -345,6 +355,29 @@ def test_cleanup_that_fails_names_the_records_and_can_be_repeated(make_bind: Cal
     run.solver.cleanup()
     assert bind.txt(wanted[0].name) == {}
     assert journal.open == {}
+
+
+def test_cleanup_ends_when_the_server_is_silent(bind: Bind, make_stub: Callable[..., Stub]) -> None:
+    silent = threading.Event()
+    stub = make_stub(lambda wire, tcp: None if silent.is_set() else forward(wire, bind.server))
+    run = Run(engine([entry(stub.server)], [bind.server]))
+    wanted = challenges("app.ci.test")
+    run.solve(wanted)
+    silent.set()
+    within = Deadline(SystemClock(), 2 * CLEANUP_SECONDS)
+    run.solver.cleanup()
+    assert not within.expired
+    assert f'_acme-challenge.app.ci.test TXT "{wanted[0].value}"' in run.warnings[0]
+
+
+def test_the_second_certificate_uses_what_the_first_found(bind: Bind) -> None:
+    made = engine([entry(bind.server)], [bind.server])
+    for number in range(3):
+        run = Run(made, f"cert-{number}")
+        run.solve(challenges(f"h{number}.ci.test"))
+        run.solver.cleanup()
+    assert bind.queries().count("ci.test NS") == 1
+    assert len([line for line in bind.queries() if line.endswith("TXT")]) == 6, "one to find and one to see, for each"
 
 
 def test_cleanup_before_anything_and_after_prepare(bind: Bind) -> None:

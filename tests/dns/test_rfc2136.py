@@ -11,6 +11,7 @@ import pytest
 from ci_acme import dnswire
 from ci_acme.clock import SystemClock
 from ci_acme.errors import (
+    ConfigError,
     DnsCredentialsError,
     DnsError,
     DnsRefused,
@@ -145,6 +146,8 @@ def test_find_zone_prefers_what_the_config_says(bind: Bind) -> None:
     adapter = provider(bind.server, zone_id="chosen.test")
     assert adapter.find_zone(NAME, "ci.test", deadline=deadline()) == Zone("chosen.test", "chosen.test")
     assert provider(bind.server).find_zone(NAME, None, deadline=deadline()) == ZONE
+    with pytest.raises(ConfigError, match="zone_id"):
+        provider(bind.server, zone_id="a..b").find_zone(NAME, None, deadline=deadline())
 
 
 def test_check_access_leaves_the_serial_and_names_what_is_refused(make_bind: Callable[..., Bind]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ci_acme.clock import SystemClock
 from ci_acme.dns import zones
@@ -14,6 +16,7 @@ from ci_acme.dns.ask import Server
 from ci_acme.dns.follow import first_starts
 from ci_acme.dns.zones import Authority, Directory
 from ci_acme.errors import ConfigError, NotAvailable, ZoneNotFound
+from ci_acme.model.names import is_suffix
 from tests.dns.rig import Run, challenges, engine, entry
 from tests.dns.servers import Bind, Stub, forward, free_port, negative
 
@@ -161,3 +164,18 @@ def test_the_name_itself_is_never_a_start(name: str, known: list[str], wanted: s
     starts = first_starts(name, known)
     assert starts[0] == wanted
     assert name not in starts
+
+
+LABELS = st.lists(st.sampled_from(["a", "b", "ab", "test"]), min_size=1, max_size=5).map(".".join)
+
+
+@given(LABELS, st.lists(LABELS, max_size=6))
+def test_starts_are_above_the_name_and_the_entry_is_the_longest_suffix(name: str, known: list[str]) -> None:
+    starts = first_starts(name, known)
+    assert name not in starts
+    assert len(set(starts)) == len(starts)
+    assert all(is_suffix(start, name) for start in starts)
+    made = engine([entry("127.0.0.1:1", zone) for zone in dict.fromkeys(known)], [])
+    desk = made._desk_of(name)
+    suffixes = [zone for zone in known if name == zone or name.endswith("." + zone)]
+    assert (desk.zone if desk else None) == max(suffixes, key=len, default=None)

@@ -35,7 +35,7 @@ class Pebble(Server):
         retry_after: seconds it asks clients to wait before polling (authorization, order); 0 asks nothing.
         always_valid: accept every challenge without looking.
         authz_reuse: per cent of authorizations that are reused (at 0 about one in a hundred still is).
-        validation_delay: validation takes a random time up to so many seconds; 0 is none.
+        validation_delay: validation takes a random number of whole seconds from 0 to this; at 0 none is slept.
         alternate_roots: how many more chains it offers.
     """
 
@@ -73,7 +73,8 @@ class Pebble(Server):
             "PEBBLE_AUTHZREUSE": str(authz_reuse),
             "PEBBLE_VA_ALWAYS_VALID": "1" if always_valid else "0",
             "PEBBLE_ALTERNATE_ROOTS": str(alternate_roots),
-            **({"PEBBLE_VA_SLEEPTIME": str(validation_delay)} if validation_delay else {"PEBBLE_VA_NOSLEEP": "1"}),
+            # Pebble draws below this number.
+            **({"PEBBLE_VA_SLEEPTIME": str(validation_delay + 1)} if validation_delay else {"PEBBLE_VA_NOSLEEP": "1"}),
         }
         self.port = self.management_port = 0
 

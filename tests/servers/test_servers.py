@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import subprocess
 import urllib.request
@@ -82,6 +83,18 @@ def test_pebble_speaks_https_and_its_requests_are_counted(pebble: Pebble) -> Non
     assert ("GET", "/dir") in pebble.requests()
     assert "BEGIN CERTIFICATE" in pebble.root()
     assert "BEGIN CERTIFICATE" in pebble.intermediate()
+
+
+def test_pebble_has_profiles_and_account_binding(servers_directory: Path) -> None:
+    profiles = {"short": {"description": "six days", "validityPeriod": 518400}}
+    with Pebble(servers_directory, profiles=profiles, eab={"kid-1": "c2VjcmV0"}, nonce_reject=50) as pebble:
+        context = ssl.create_default_context(cafile=str(pebble.ca_bundle))
+        request = urllib.request.Request(pebble.directory_url, headers={"User-Agent": "test"})
+        with urllib.request.urlopen(request, context=context, timeout=5) as response:
+            meta = json.load(response)["meta"]
+        assert meta["externalAccountRequired"] is True
+        assert meta["profiles"] == {"short": "six days"}
+        assert "reject 50% of good nonces" in pebble.log()
 
 
 def test_certbot_issues_from_pebble_over_bind(bind: Bind, pebble: Pebble, tmp_path: Path) -> None:

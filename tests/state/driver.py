@@ -1,24 +1,44 @@
-"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | driver.py journal PATH."""
+"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | journal PATH | read-only PATH."""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from ci_acme.state.engine import ABSENT, Conflict, Engine
+from ci_acme.clock import SystemClock
+from ci_acme.state.engine import ABSENT, Conflict, Engine, usable_state
 from ci_acme.state.journal import Journal
+from ci_acme.state.memory import MemoryEngine
 from tests.state.support import ZONE, placed, sqlite_engine, txt
 
 
 def main() -> None:
     what, path = sys.argv[1], Path(sys.argv[2])
+    if what == "read-only":
+        read_only_checkout()
+        return
     with closing(sqlite_engine(path)) as engine:
         if what == "increment":
             sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
         else:
             journal_for_ever(engine)
+
+
+def read_only_checkout() -> None:
+    """As somebody who may not write there; root becomes nobody, who may not be able to read the standard library."""
+    import sqlite3  # noqa: F401
+
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    engine, warning = usable_state("sqlite:/etc/.ci-acme/state.db", clock=SystemClock())
+    assert isinstance(engine, MemoryEngine)
+    Journal(engine, "run").intend("example.com", ZONE, txt("a"))
+    sys.stdout.write("Permission denied\n" if "Permission denied" in (warning or "") else f"{warning}\n")
 
 
 def increment(engine: Engine) -> int:

@@ -30,6 +30,6 @@ def placed(value: str, *, created: bool = True, ref: str | None = None) -> Place
 
 def start_driver(*arguments: str) -> subprocess.Popen[str]:
     """Run tests/state/driver.py as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "providers")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "providers"), *sys.path])}
     command = [sys.executable, str(Path(__file__).parent / "driver.py"), *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_acme.errors import StateError
-from ci_acme.state.engine import ABSENT, ANY
+from ci_acme.clock import SystemClock
+from ci_acme.errors import StateError, StateUnavailable
+from ci_acme.state.engine import ABSENT, ANY, usable_state
+from ci_acme.state.memory import MemoryEngine
 from ci_acme.state.sqlite import SqliteEngine
 from tests.state.support import ROOT, sqlite_engine, start_driver
 
@@ -160,6 +162,31 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         assert [record.value for record in engine.records("s")] == [b"before", b"after"]
 
 
+def test_a_run_goes_on_without_state_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    engine, warning = usable_state(f"sqlite:{tmp_path / 'file' / 'state.db'}", clock=SystemClock())
+    assert isinstance(engine, MemoryEngine)
+    assert warning is not None
+    assert "File exists" in warning
+    engine, warning = usable_state(f"sqlite:{tmp_path / 'state.db'}", clock=SystemClock())
+    with closing(engine):
+        assert warning is None
+        assert isinstance(engine, SqliteEngine)
+
+
+def test_a_run_does_not_go_on_beside_a_damaged_state(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(StateError) as caught:
+        usable_state(f"sqlite:{tmp_path / 'state.db'}", clock=SystemClock())
+    assert not isinstance(caught.value, StateUnavailable)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users and modes")
+def test_a_read_only_checkout_is_unavailable(tmp_path: Path) -> None:
+    driver = start_driver("read-only", str(tmp_path))
+    assert driver.communicate(timeout=30)[0] == "Permission denied\n"
+
+
 def test_sqlite_is_loaded_only_when_used() -> None:
     code = (
         "import sys; from ci_acme.clock import SystemClock; from ci_acme.state.engine import open_state; "
@@ -183,3 +210,39 @@ def interrupted_append(engine: SqliteEngine) -> None:
     with engine._writing() as database:
         database.execute("INSERT INTO records (stream, value) VALUES ('s', x'')")
         raise KeyboardInterrupt
+
+
+def test_opening_waits_where_sqlite_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight processes that make one file at once: in 1 of 480 openings the change to WAL failed without waiting."""
+    prepare = SqliteEngine._prepare
+    refusals = iter([sqlite3.OperationalError("database is locked")] * 2)
+
+    def hindered(engine: SqliteEngine, database: sqlite3.Connection) -> None:
+        for refusal in refusals:
+            raise refusal
+        prepare(engine, database)
+
+    monkeypatch.setattr(SqliteEngine, "_prepare", hindered)
+    with closing(sqlite_engine(tmp_path / "state.db")) as engine:
+        engine.check()
+
+
+def test_two_that_make_the_tables_at_once_agree(tmp_path: Path) -> None:
+    """Another process makes them after this one saw that there are none."""
+    path = tmp_path / "state.db"
+    with closing(sqlite_engine(path)) as first, closing(sqlite3.connect(path, isolation_level=None)) as database:
+        late = Late(database, first)
+        sqlite_engine(path)._prepare(late)
+        assert late.overtaken
+        assert [record.value for record in first.records("s")] == [b"kept"]
+
+
+class Late:
+    def __init__(self, database: sqlite3.Connection, other: SqliteEngine) -> None:
+        self.database, self.other, self.overtaken = database, other, False
+
+    def execute(self, statement: str) -> object:
+        if statement == "BEGIN IMMEDIATE":
+            self.other.append("s", b"kept")
+            self.overtaken = True
+        return self.database.execute(statement)

@@ -1,6 +1,6 @@
 """Stores that cannot be written: on a read-only file system, at a mount point, in a fixed layer of an overlay.
 
-Usage: read_only_driver.py DIRECTORY, in a mount namespace of its own (`unshare -m`).
+Usage: read_only_driver.py DIRECTORY read-only|mount-point|fixed-layer, in a mount namespace of its own (`unshare -m`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ OLD, NEW = make_bundle("old.example"), make_bundle("new.example")
 
 def main() -> None:
     base = Path(sys.argv[1])
-    read_only(base / "read-only")
-    mount_point(base / "mounted")
-    fixed_layer(base / "overlay")
+    {"read-only": read_only, "mount-point": mount_point, "fixed-layer": fixed_layer}[sys.argv[2]](base / "certs")
     sys.stdout.write("done\n")
 
 

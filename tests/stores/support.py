@@ -67,7 +67,7 @@ def hidden(directory: Path) -> list[str]:
 
 def run_driver(name: str, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run tests/stores/NAME.py as a process of its own and require that it ends well."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "providers")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "providers"), *sys.path])}
     command = [*prefix, sys.executable, str(Path(__file__).parent / f"{name}.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 
 from ci_acme.spec import PLANNED, Kind, ProviderSpec
 from ci_acme_providers import CATALOGUE
+from tests.servers.bind import KEY, Bind
 from tests.structure.project import platforms, toml_arrays
 
 rows = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: f"{row.kind.value}:{row.name}")
@@ -55,10 +58,23 @@ def test_a_row_can_be_imported(row: ProviderSpec) -> None:
 def test_settings_derive_from_the_base_of_their_kind(row: ProviderSpec) -> None:
     from ci_acme.settings import DnsSettings, Settings, StoreSettings
 
-    base = {Kind.DNS: DnsSettings, Kind.STORE: StoreSettings}.get(row.kind, Settings)
+    bases: dict[Kind, type[Settings]] = {Kind.DNS: DnsSettings, Kind.STORE: StoreSettings}
+    base = bases.get(row.kind, Settings)
     settings = load(row.settings)
     assert isinstance(settings, type)
     assert issubclass(settings, base)
     for name, field in settings.model_fields.items():
         if name not in base.model_fields:
             assert field.description, f"{row.name}: {name} has no description, which the JSON Schema shows in editors"
+
+
+@pytest.mark.servers
+def test_bind_accepts_the_policy_that_we_tell_people_to_write(servers_directory: Path) -> None:
+    row = next(row for row in CATALOGUE if row.name == "rfc2136")
+    rules = re.search(r"update-policy \{ (.*) \};", row.permissions[0])
+    assert rules is not None
+    policies = {"example.com": rules[1].replace("KEY", f'"{KEY}"')}
+    with Bind(servers_directory, {"example.com": []}, policies=policies) as bind:
+        bind.update("example.com", add=['_acme-challenge.www 60 TXT "x"'])
+        with pytest.raises(AssertionError, match="REFUSED"):
+            bind.update("example.com", add=['www 60 TXT "x"'])

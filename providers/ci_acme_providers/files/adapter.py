@@ -7,15 +7,15 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme.errors import CiAcmeError, ConfigError, DeliveryError, SecretError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, StoreCapabilities, StoreState
-from ci_acme_providers.files import contents, faults, pem, pending
-from ci_acme_providers.files.config import FileSettings
+from ci_acme_providers.files import contents, faults, pem
+from ci_acme_providers.files import pending as orders
 from ci_acme_providers.files.disk import (
     Access,
     Snapshot,
@@ -28,6 +28,9 @@ from ci_acme_providers.files.disk import (
 )
 from ci_acme_providers.files.lock import LockTimeout, exclusive
 from ci_acme_providers.files.slot import Slot
+
+if TYPE_CHECKING:
+    from ci_acme_providers.files.config import FileSettings  # pydantic, which the caller has loaded or does not need
 
 _T = TypeVar("_T")
 _READ_ATTEMPTS: Final = 100
@@ -46,9 +49,6 @@ class FileStore:
     its files keep the owner and the directory's mode that an operator gave them.
     """
 
-    provider: Final = "file"
-    capabilities: Final = StoreCapabilities(holds_pending=True, returns_key=True)
-
     def __init__(self, settings: FileSettings, context: ProviderContext) -> None:
         name = context.certificate
         separators = {"/", "\\", "\0", os.sep}
@@ -60,6 +60,16 @@ class FileStore:
         self._settings = settings
         self._context = context
         self._link = Path(settings.directory) / name
+
+    @property
+    def provider(self) -> str:
+        """`file`."""
+        return "file"
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """It holds orders under way and gives keys back."""
+        return StoreCapabilities(holds_pending=True, returns_key=True)
 
     @property
     def target(self) -> str:
@@ -82,18 +92,18 @@ class FileStore:
         with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (target, slot):
             new = slot.prepare()
             try:
-                pending.occupy(new)
+                orders.occupy(new)
                 sync_directory(new)
                 target.rehearse(new)
             finally:
                 slot.discard(new)
 
-    def stage(self, order: PendingOrder, *, deadline: Deadline) -> None:
+    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in `.NAME.pending/`, with room for the bundle."""
         with self._errors(DeliveryError, "keep the order of"), self._writing(deadline) as (_, slot):
             if slot.path.is_symlink() or slot.path.is_file():
                 slot.path.unlink()
-            self._replace(slot, lambda new: pending.write(new, order), lambda _: None)
+            self._replace(slot, lambda new: orders.write(new, pending), lambda _: None)
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         """What `stage` kept, by this user."""
@@ -103,7 +113,7 @@ class FileStore:
                 with self._writing(deadline):
                     slot.recover()
             with snapshot(slot.path, follow=False) as generation:
-                return pending.load(generation)
+                return orders.load(generation)
         except (OSError, LockTimeout):
             return None
 
@@ -114,7 +124,7 @@ class FileStore:
             if not (os.path.lexists(slot.path) or slot.leftovers() or target.leftovers()):
                 return
             with self._writing(deadline):
-                remove_quietly(slot.path / pending.ORDER)  # first: without it there is nothing to resume
+                remove_quietly(slot.path / orders.ORDER)  # first: without it there is nothing to resume
                 slot.discard(slot.path)
                 sync_directory(slot.path.parent)
             if os.path.lexists(slot.path):
@@ -224,7 +234,7 @@ class FileStore:
         _, slot = self._slots()
         try:
             with snapshot(slot.path, follow=False) as generation:
-                generation.remove(pending.ROOM)
+                generation.remove(orders.ROOM)
         except OSError:
             return  # there is none
 

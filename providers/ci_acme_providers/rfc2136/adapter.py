@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Final
 
 from ci_acme import dnswire
 from ci_acme.dnswire import Message, Soa, WireError
-from ci_acme.errors import DnsCredentialsError, DnsUnreachable, SecretError, ZoneNotFound
+from ci_acme.errors import ConfigError, DnsCredentialsError, DnsUnreachable, SecretError, ZoneNotFound
 from ci_acme.model.names import is_suffix, split_host_port
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Concurrency, Deadline, DnsCapabilities, Placement, ProviderContext, TxtValue, Zone
@@ -36,8 +36,8 @@ class Rfc2136:
     """`DnsProvider` over DNS UPDATE."""
 
     def __init__(self, settings: Rfc2136Settings, context: ProviderContext) -> None:
-        texts = [settings.server] if isinstance(settings.server, str) else list(settings.server)
-        self.nameservers: Final = tuple(texts)
+        texts = settings.server
+        self.nameservers: Final = texts
         """The servers as the config has them: where the zones can be asked for if no delegation leads to them."""
         self._servers = [(text, *split_host_port(text, _PORT)) for text in texts]
         self._settings = settings
@@ -53,7 +53,13 @@ class Rfc2136:
         return ", ".join(self.nameservers)
 
     def find_zone(self, name: str, apex: str | None, *, deadline: Deadline) -> Zone:
-        zone = self._settings.zone_id or apex or self._walk(name, deadline)
+        zone = dnswire.canonical(self._settings.zone_id or apex or self._walk(name, deadline))
+        try:
+            dnswire.encode_name(zone)
+        except WireError as error:
+            raise ConfigError(
+                f"zone_id is not the name of a zone: {error}", fix="give the zone's apex, or none"
+            ) from None
         return Zone(id=zone, name=zone)
 
     def ensure(self, zone: Zone, values: Sequence[TxtValue], *, ttl: int, deadline: Deadline) -> Sequence[Placement]:
@@ -75,7 +81,7 @@ class Rfc2136:
 
     def check_access(self, zone: Zone, names: Sequence[str], *, deadline: Deadline) -> None:
         """Deletes values that cannot be there: the server judges key and policy for each name and changes nothing."""
-        nothing = f"ci-acme-check-{secrets.token_hex(16)}".encode()
+        nothing = f"ci-acme-check-{os.urandom(16).hex()}".encode()
         self._change(zone.name, [Change(name, nothing, None) for name in names], deadline)
 
     # --- changes
@@ -110,16 +116,22 @@ class Rfc2136:
         return server, reply.rcode
 
     def _exchange(self, wire: bytes, seconds: float, deadline: Deadline) -> tuple[str, bytes, Message]:
-        """Ask the servers in turn until one answers. Raises `DnsUnreachable`."""
+        """Ask the servers in turn until one answers, which is asked first from then on. Raises `DnsUnreachable`."""
         reasons: list[str] = []
-        for text, host, port in self._servers:
+        servers = self._servers
+        for index, server in enumerate(servers):
+            text, host, port = server
+            share = min(seconds, deadline.remaining() / (len(servers) - index))
             try:
-                raw = exchange(wire, host, port, seconds=seconds, deadline=deadline)
-                return text, raw, dnswire.parse(raw)
+                raw = exchange(wire, host, port, seconds=share, deadline=deadline)
+                reply = dnswire.parse(raw)
             except NoAnswer as error:
                 reasons.append(f"{text}: {error}")
             except WireError as error:
                 reasons.append(f"{text}: broken answer ({error})")
+            else:
+                self._servers = [server, *(other for other in servers if other != server)]
+                return text, raw, reply
         raise DnsUnreachable(
             f"the DNS server for updates does not answer: {'; '.join(reasons)}",
             fix="check server of the DNS entry, and that this machine may reach it over UDP and TCP",

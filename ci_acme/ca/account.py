@@ -1,0 +1,65 @@
+"""What a newAccount request says (RFC 8555 section 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ci_acme.ca.http import split_url
+from ci_acme.ca.jws import external_account_binding
+from ci_acme.ca.messages import Directory
+from ci_acme.errors import AccountError
+from ci_acme.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalAccount:
+    """What the CA's console gave out. `hmac_key` is decoded (`keys.parse_hmac_key`)."""
+
+    key_id: str
+    hmac_key: Secret
+    alg: str = "HS256"
+
+
+def registration(
+    directory: Directory,
+    jwk: Mapping[str, str],
+    *,
+    contact: Sequence[str],
+    terms_agreed: bool,
+    external: ExternalAccount | None,
+) -> dict[str, Any]:
+    """The payload. Raises `AccountError` for what the CA would refuse anyway, and never agrees to terms by itself."""
+    host = split_url(directory.url).netloc
+    if directory.terms_of_service and not terms_agreed:
+        raise AccountError(
+            f"the terms of service of {host} are not agreed to: {directory.terms_of_service}",
+            fix="read them, and set agree_terms: true in the authority",
+        )
+    if directory.external_account_required and external is None:
+        raise AccountError(
+            f"{host} wants an external account (RFC 8555 section 7.3.4)",
+            fix="set external_account of the authority to the key ID and HMAC key from the CA's console",
+        )
+    payload: dict[str, Any] = {}
+    if contact:
+        payload["contact"] = [_mailto(address) for address in contact]
+    if terms_agreed:
+        payload["termsOfServiceAgreed"] = True
+    if external is not None:
+        payload["externalAccountBinding"] = external_account_binding(
+            jwk,
+            key_id=external.key_id,
+            hmac_key=external.hmac_key.reveal(),
+            url=directory.new_account,
+            alg=external.alg,
+        )
+    return payload
+
+
+def _mailto(address: str) -> str:
+    url = address if ":" in address else f"mailto:{address}"
+    if "," in url or "?" in url:
+        raise AccountError(f"the contact {address!r} is not one e-mail address", fix="write one address an entry")
+    return url

@@ -1,0 +1,148 @@
+"""`check`: whether challenges could be solved, told without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ci_acme import dnswire
+from ci_acme.dns.ask import Question, Server
+from ci_acme.dns.batch import ask, describe
+from ci_acme.dns.desks import Desk
+from ci_acme.dns.resolve import Target
+from ci_acme.dns.zones import Authority
+from ci_acme.errors import CiAcmeError, DnsRefused, DnsUnreachable, Interrupted
+from ci_acme.model.names import challenge_name
+from ci_acme.ports import Clock, Deadline, Zone
+
+if TYPE_CHECKING:
+    from ci_acme.dns.engine import DnsEngine
+
+_CHECK_SECONDS: Final = 15.0
+
+_States = dict[str, dict[Server, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class DnsFinding:
+    """What `check` found for one challenge name.
+
+    `chain` runs from the challenge name to the name where the value would be written; `zone` is the apex there, `entry`
+    the zone of the config's entry that serves it. `error` is None if a challenge could be solved as far as can be known
+    without writing; `warnings` do not hinder it.
+    """
+
+    name: str
+    chain: tuple[str, ...] = ()
+    zone: str | None = None
+    entry: str | None = None
+    where: str | None = None
+    servers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: CiAcmeError | None = None
+
+
+def check(engine: DnsEngine, identifiers: Sequence[str]) -> list[DnsFinding]:
+    """One finding for each challenge name; findings are never exceptions. Raises `ConfigError` and `Interrupted`."""
+    names = list(dict.fromkeys(challenge_name(identifier) for identifier in identifiers))
+    targets = engine.locate(names, engine.clock)
+    reached = _reach({t.authority.apex: t.authority for t in targets.values() if isinstance(t, Target)}, engine.clock)
+    plans = {name: _Plan(name, target) for name, target in targets.items()}
+    deadline = Deadline(engine.clock, _CHECK_SECONDS)
+    for plan in plans.values():
+        plan.choose(engine, deadline)
+    groups: dict[tuple[int, Zone], list[_Plan]] = {}
+    for plan in plans.values():
+        if plan.desk is not None and plan.zone is not None:
+            groups.setdefault((id(plan.desk), plan.zone), []).append(plan)
+    for plans_of_zone in groups.values():
+        _check_access(plans_of_zone, deadline)
+    return [plans[name].finding(reached) for name in names]
+
+
+def _reach(authorities: dict[str, Authority], clock: Clock) -> _States:
+    """For each zone what is wrong with each of its servers, None for nothing."""
+    pairs = [(apex, server) for apex, authority in authorities.items() for server in authority.servers]
+    replies = ask([Question(server, apex, dnswire.SOA) for apex, server in pairs], clock)
+    found: dict[str, dict[Server, str | None]] = {apex: {} for apex in authorities}
+    for (apex, server), reply in zip(pairs, replies, strict=True):
+        says = describe(reply)
+        found[apex][server] = None if says == "answers" else says
+    return found
+
+
+@dataclass(slots=True)
+class _Plan:
+    """`check` of one challenge name under way."""
+
+    name: str
+    target: Target | CiAcmeError
+    desk: Desk | None = None
+    zone: Zone | None = None
+    where: str | None = None
+    error: CiAcmeError | None = None
+
+    def choose(self, engine: DnsEngine, deadline: Deadline) -> None:
+        """Find the entry and its zone."""
+        if not isinstance(self.target, Target):
+            self.error = self.target
+            return
+        try:
+            self.desk = engine.desk_for(self.target)
+            self.where = self.desk.provider.where
+            self.zone = self.desk.find_zone(self.target.name, self.target.authority.apex, deadline)
+        except Interrupted:
+            raise
+        except CiAcmeError as error:
+            self.error = error
+
+    def finding(self, reached: _States) -> DnsFinding:
+        """The result."""
+        target = self.target
+        if not isinstance(target, Target):
+            return DnsFinding(self.name, error=target)
+        authority = target.authority
+        states = reached[authority.apex]
+        bad = [f"name server {authority.label(server)} {says}" for server, says in states.items() if says is not None]
+        bad += [note for note in (authority.note, target.note) if note is not None]
+        error = self.error
+        if error is None and states and all(says is not None for says in states.values()):
+            error = DnsUnreachable(
+                f"no name server of {authority.apex} answers: {'; '.join(bad)}",
+                fix="check that this machine may reach the zone's name servers on port 53 over UDP and TCP",
+            )
+        return DnsFinding(
+            name=self.name,
+            chain=target.chain,
+            zone=authority.apex,
+            entry=None if self.desk is None else self.desk.zone,
+            where=self.where,
+            servers=tuple(authority.label(server) for server in authority.servers),
+            warnings=tuple(bad),
+            error=error,
+        )
+
+
+def _check_access(plans: Sequence[_Plan], deadline: Deadline) -> None:
+    """Prove write access for all names of a zone at once; if that is refused, find out which names are to blame."""
+    error = _access_error(plans, deadline)
+    for plan in plans:
+        plan.error = error
+    if isinstance(error, DnsRefused) and len(plans) > 1:
+        for plan in plans:
+            plan.error = _access_error([plan], deadline)
+
+
+def _access_error(plans: Sequence[_Plan], deadline: Deadline) -> CiAcmeError | None:
+    desk, zone = plans[0].desk, plans[0].zone
+    assert desk is not None
+    assert zone is not None
+    names = sorted({plan.target.name for plan in plans if isinstance(plan.target, Target)})
+    try:
+        desk.provider.check_access(zone, names, deadline=deadline)
+    except Interrupted:
+        raise
+    except CiAcmeError as error:
+        return error
+    return None
