@@ -39,6 +39,7 @@ def process(job: Job, services: Services) -> Outcome:
         outcome.error = _signal(error, services)
         outcome.action = "failed"
         outcome.reason = outcome.reason or error.message
+    outcome.warnings = services.warnings.pop(spec.name, [])
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
     return outcome
