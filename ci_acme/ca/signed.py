@@ -102,7 +102,7 @@ class AcmeTransport:
                     self._measure(clock.monotonic() - begun)
                     return reply
                 if attempt >= QUICK_TRIES:
-                    scope.pause(clock, 0.05 * (attempt - QUICK_TRIES + 1), f"to {what} again", reply.host)
+                    scope.pause(clock, 0.05 * (attempt - QUICK_TRIES + 1), f"another try to {what}", reply.host)
         except _NoNonceError as error:
             return error.reply
         finally:

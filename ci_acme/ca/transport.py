@@ -217,7 +217,7 @@ class Transport:
                 break
             if pause:
                 scope.warn(f"{failure.message}; trying again in {pause:.1f} s")
-                scope.pause(self.clock, pause, f"to {what} again", "the CA")
+                scope.pause(self.clock, pause, f"another try to {what}", "the CA")
         raise failure
 
     def check(self, reply: Reply, what: str) -> Reply:

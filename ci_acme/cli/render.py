@@ -29,5 +29,6 @@ def _outcome(outcome: Outcome) -> list[str]:
             lines.append(f"    fix: {store.error.fix}")
     if outcome.cost is not None and outcome.cost.get("orders"):
         cost = outcome.cost
-        lines.append(f"  costs {cost['orders']} order with {cost['names']} names ({cost['counts_as']})")
+        names = "1 name" if cost["names"] == 1 else f"{cost['names']} names"
+        lines.append(f"  costs {cost['orders']} order with {names} ({cost['counts_as']})")
     return lines

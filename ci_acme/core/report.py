@@ -59,7 +59,7 @@ class Outcome:
     stores: list[StoreOutcome] = field(default_factory=list)
     acme_requests: int = 0
     dns_changes: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("total", "dns", "acme", "stores"), 0.0))
     warnings: list[str] = field(default_factory=list)
     cost: dict[str, Any] | None = None
     error: CiAcmeError | None = None

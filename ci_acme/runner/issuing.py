@@ -80,7 +80,7 @@ class _Issuing:
         finally:
             if preflight is not None:
                 preflight.call_off()
-            outcome.acme_requests = self._scope.requests.total
+            outcome.acme_requests += self._scope.requests.total
             outcome.dns_changes = solver.changes
             outcome.seconds["dns"] = dns_seconds
             outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds

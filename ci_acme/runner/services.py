@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError, StateError
-from ci_acme.model.events import Observer, Step, Warned
+from ci_acme.model.events import Event, Observer, Step, Warned
 from ci_acme.model.secret import Secret
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
 from ci_acme.spec import Kind
@@ -44,7 +44,8 @@ class Services:
         self.config = config
         self.run_id = run_id
         self.clock = clock
-        self.notify = notify
+        self.warnings: dict[str, list[str]] = {}
+        self._observer = notify
         self.deadline = deadline
         self.may_register = may_register
         self.force = force
@@ -55,6 +56,12 @@ class Services:
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
         self._state: Engine | None = None
+
+    def notify(self, event: Event) -> None:
+        """The observer of the run; what certificates are warned of is kept for the result, by their names."""
+        if isinstance(event, Warned):
+            self.warnings.setdefault(event.certificate, []).append(event.text)
+        self._observer(event)
 
     def read_secret(self, reference: str) -> Secret:
         """A secret by its reference, at the last moment."""
