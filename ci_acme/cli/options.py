@@ -38,13 +38,29 @@ DEMO: Final = (
     Option("directory", "where to leave the config and the certificate (default: ci-acme-demo)", "DIR"),
     Option("keep_running", "leave the sandbox CA running until Ctrl-C", flag=True),
 )
+YES: Final = (Option("yes", "do it without a question", flag=True),)
+ACCOUNT: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
+    ("register", "make the account key, if there is none, and register it; shows an account that is there", RUN),
+    ("show", "the account's URL, status, contacts, terms and key", RUN),
+    ("update", "let the account have the contacts of the config, or --email", RUN),
+    ("rotate-key", "give the account a new key, in the file that account_key names", RUN),
+    ("deactivate", "end the account for good", (*YES, *RUN)),
+)
+REVOKE: Final = (
+    Option("revoke_certificate", "the certificate in this file, PEM or DER", "FILE", word="certificate"),
+    Option("revoke_serial", "the certificate with this serial number in a store of the config", "HEX", word="serial"),
+    Option("revoke_reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY", word="reason"),
+    Option("revoke_key", "the certificate's private key, where no account may revoke it", "FILE", word="key"),
+)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
-READ_HERE: Final = tuple(option for option in (*GLOBALS, *RUN, *ISSUE, *INIT, *DEMO) if option not in OPTIONS)
+READ_HERE: Final = tuple(
+    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INIT, *DEMO) if option not in OPTIONS
+)
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
 
 
@@ -83,13 +99,22 @@ def build() -> argparse.ArgumentParser:
             "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
         )
     _command(commands, "cleanup", RUN)
-    config = _command(commands, "config", ())
-    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary, options in CONFIG:
-        _subparser(actions, action, summary, (*GLOBALS, *options))
+    for action in _actions(commands, "account", ACCOUNT):
+        action.add_argument("authority", nargs="?", metavar="AUTHORITY", help="of the config (default: the only one)")
+    taken = {option.switch for option in REVOKE}
+    revoke = _command(commands, "revoke", (*REVOKE, *(option for option in RUN if option.switch not in taken)))
+    revoke.add_argument("certificate_name", nargs="?", metavar="NAME", help="a certificate of the config")
+    _actions(commands, "config", CONFIG)
     _command(commands, "demo", DEMO)
     _command(commands, "version", ())
     return parser
+
+
+def _actions(
+    commands: Any, name: str, rows: tuple[tuple[str, str, tuple[Option, ...]], ...]
+) -> list[argparse.ArgumentParser]:
+    actions = _command(commands, name, ()).add_subparsers(dest="action", metavar="ACTION", required=True)
+    return [_subparser(actions, action, summary, (*GLOBALS, *options)) for action, summary, options in rows]
 
 
 def _command(commands: Any, name: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:

@@ -18,3 +18,9 @@ def load_config(options: Any) -> Loaded:
         cwd=Path.cwd(),
         environment=detect_environment(getattr(options, "environment", None), os.environ),
     )
+
+
+def chosen_authority(options: Any, loaded: Loaded) -> str | None:
+    """The authority of the config that `--ca` or its variable names; None if it names none, or says a directory."""
+    said = getattr(options, "ca", None) or os.environ.get("CI_ACME_CA", "").strip()
+    return said if said in loaded.config.authorities else None
