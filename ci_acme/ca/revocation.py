@@ -31,11 +31,10 @@ _WHAT: Final = "revoke the certificate"
 
 def parse_reason(text: str) -> int:
     """The code of a reason: its name in any case, with or without hyphens, or its number. Raises `UsageError`."""
-    word = re.sub(r"[^a-z0-9]", "", text.lower())
-    code = int(word) if word.isascii() and word.isdigit() and len(word) < 3 else None
-    by_name = {name.lower(): number for name, number in REASONS.items()}
-    found = by_name.get(word) if code is None else code
-    if found is None or found not in _NAMES:
+    word = re.sub(r"[-_\s]", "", text).lower()
+    by_word = {name.lower(): code for name, code in REASONS.items()} | {str(code): code for code in _NAMES}
+    found = None if text.lstrip().startswith("-") else by_word.get(word)
+    if found is None:
         raise UsageError(
             f"{text!r} is no reason to revoke a certificate (RFC 5280 section 5.3.1)",
             fix=f"give one of: {', '.join(REASONS)}",

@@ -54,7 +54,7 @@ def _text(report: AccountReport) -> str:
     rows = {
         "account": report.url or "not shown by the CA",
         "status": report.status,
-        "contact": ", ".join(report.contact) or "none",
+        "contact": ", ".join(report.contact) or "none that the CA shows",
         "terms": f"{report.terms_of_service}{agreed}" if report.terms_of_service else "",
         "external": "bound to an external account" if report.external_account else "",
         "key": f"{report.key_type}, {report.key}",

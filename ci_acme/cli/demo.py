@@ -145,6 +145,7 @@ def _prepare(directory: Path) -> None:
 
 
 def _write(directory: Path, sandbox: Sandbox) -> None:
+    (directory / ".ci-acme" / "account.pem").unlink(missing_ok=True)  # of a sandbox CA that is no more
     key = directory / "tsig.key"
     key.unlink(missing_ok=True)
     with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -21,6 +21,9 @@ def load_config(options: Any) -> Loaded:
 
 
 def chosen_authority(options: Any, loaded: Loaded) -> str | None:
-    """The authority of the config that `--ca` or its variable names; None if it names none, or says a directory."""
+    """The authority of the config that `--ca` or its variable means; None if neither is given."""
     said = getattr(options, "ca", None) or os.environ.get("CI_ACME_CA", "").strip()
-    return said if said in loaded.config.authorities else None
+    known = list(loaded.config.authorities)
+    if not said or said in known:
+        return said or None
+    return known[0]  # the only one, which has got this directory

@@ -69,6 +69,8 @@ class AccountWork:
             return self._report("register", "found", client, self._valid(account))
         terms = client.directory(self._scope).terms_of_service
         agreed = self._authority.agree_terms or (terms is not None and self._agree(terms))
+        if terms is not None and agreed:
+            self._scope.step(f"the terms of service of {client.host} are agreed to: {terms}")
         external = self._services.authorities.external_account(self._name)
         contact = self._authority.contact
         url = register(client, self._scope, contact=contact, terms_agreed=agreed, external=external)

@@ -294,7 +294,7 @@ class _Work:
         """Tell a store that its certificate is revoked. Without metadata it is not kept anyway."""
         store, metadata = place.store, place.metadata
         if metadata is None or metadata.revoked is not None:
-            return StoreOutcome(store.provider, store.target, "kept")
+            return StoreOutcome(store.provider, store.target, "marked" if metadata else "kept")
         try:
             store.annotate(replace(metadata, revoked=self._outcome.revoked_at), deadline=self._services.deadline)
         except DeliveryError as error:

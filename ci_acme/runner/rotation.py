@@ -14,7 +14,7 @@ from ci_acme.ca.keys import generate_key, key_to_pem
 from ci_acme.ca.lifecycle import key_type
 from ci_acme.ca.rollover import change_key, is_final, key_change_url, which_account
 from ci_acme.ca.scope import Scope
-from ci_acme.errors import AccountError, CiAcmeError, Interrupted, SecretError, StateError
+from ci_acme.errors import AccountError, CaProtocolError, CiAcmeError, Interrupted, SecretError, StateError
 from ci_acme.model.material import KeyType
 from ci_acme.runner.key_file import SCHEME, KeyFile
 
@@ -32,15 +32,20 @@ def refuse_shared_key(name: str, digest: str, services: Services) -> None:
     Two directories of one company (staging and production) are two CAs. A key belongs to the directory that it was
     first used with, by any config of the same state.
     """
-    here = services.authority(name)
-    for other, section in services.config.authorities.items():
-        if section.account_key == here.account_key and section.directory_url != here.directory_url:
-            raise _shared(name, f"the authority {other} ({section.directory_url}) has it, too", services)
-    bound = services.accounts().claim(here.directory_url, digest)
+    refuse_key_named_twice(name, services)
+    bound = services.accounts().claim(services.authority(name).directory_url, digest)
     if bound is not None:
         named = [other for other, section in services.config.authorities.items() if section.directory_url == bound]
         owner = f"{bound}, the authority {named[0]}" if named else bound
         raise _shared(name, f"it is the key of an account at {owner}", services)
+
+
+def refuse_key_named_twice(name: str, services: Services) -> None:
+    """What of `refuse_shared_key` can be seen in the config alone."""
+    here = services.authority(name)
+    for other, section in services.config.authorities.items():
+        if section.account_key == here.account_key and section.directory_url != here.directory_url:
+            raise _shared(name, f"the authority {other} ({section.directory_url}) has it, too", services)
 
 
 def rotate(name: str, services: Services, scope: Scope) -> tuple[AcmeClient, str, str]:
@@ -123,16 +128,18 @@ class _Rotation:
             raise AccountError(error.message, fix=f"move {self._file.next} away: the next key goes there") from None
 
     def _ask(self, new: AcmeClient, account: str) -> None:
-        """Return when the CA has taken the new key. Raises if it has not, or if that cannot be known: then it is kept.
+        """Return when the CA knows the account by the new key; a 200 alone is not believed (Pebble has a false one).
 
-        A request that was lost on its way may still arrive: the key that it names is not removed.
+        Raises if it has not taken the key, or if that cannot be known. A request that was lost on its way may still
+        arrive, so the key that it names is kept.
         """
         doubtful: CiAcmeError | None = None
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._scope.pause(self._old.clock, PAUSE, "to change the key again", self._old.host)
+            failure: CiAcmeError = CaProtocolError(f"{self._old.host} answered 200 and does not know the new key")
             try:
-                return change_key(self._old, self._scope, account, new.signer)
+                change_key(self._old, self._scope, account, new.signer)
             except Interrupted:
                 raise
             except CiAcmeError as error:
