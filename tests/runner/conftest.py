@@ -99,13 +99,13 @@ MakeWorld = Callable[..., World]
 
 @pytest.fixture
 def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorld]:
-    """Makes worlds; the arguments are the CA's."""
+    """Makes worlds with one name server; the arguments are the CA's."""
     with ExitStack() as stack:
+        dns = stack.enter_context(SandboxDns([DEMO_ZONE], {"ci-acme": TSIG}))
 
         def make(**settings: Any) -> World:
             directory = tmp_path / f"work{len(list(tmp_path.iterdir()))}"
             directory.mkdir()
-            dns = stack.enter_context(SandboxDns([DEMO_ZONE], {"ci-acme": TSIG}))
             settings = {"validity": {"classic": timedelta(days=90)}, **settings}
             ca = stack.enter_context(SandboxCa(dns_server=dns.address, directory=directory / "ca", **settings))
             stack.callback(lambda: _no_crash(ca))
