@@ -145,7 +145,7 @@ class _Rotation:
             except CiAcmeError as error:
                 failure = error
             if self._taken(new, account, failure):
-                return None
+                return
             if is_final(failure) and doubtful is None:
                 self._file.discard()
                 raise failure

@@ -78,7 +78,9 @@ def test_other_names_and_another_ca_are_reasons(lab: Lab, tmp_path: Path) -> Non
     assert f"lacks api.{ZONE}" in more["reason"]
     (tmp_path / "ca2").mkdir()
     with Pebble(tmp_path / "ca2", dns_server=lab.bind.address) as second:
-        lab.config["authorities"]["pebble"].update(directory=second.directory_url, ca_bundle=str(second.ca_bundle))
+        lab.config["authorities"]["pebble"].update(
+            directory=second.directory_url, ca_bundle=str(second.ca_bundle), account_key="file:.ci-acme/second.pem"
+        )
         moved = lab.issue().certificate
     assert moved["action"] == "issued"
     assert lab.pebble.directory_url in moved["reason"]

@@ -63,14 +63,21 @@ class World:
 
     def run(self, **options: Any) -> Run:
         """A run over the config."""
-        loaded = load_text(yaml.safe_dump(self.config, sort_keys=False).encode(), "test", environ=self.environ, environment=None)
+        loaded = load_text(
+            yaml.safe_dump(self.config, sort_keys=False).encode(), "test", environ=self.environ, environment=None
+        )
         more = {"allow_new_account": True, "timeout": 60.0, **options}
         return Run(
             loaded.config, RunOptions(**more), clock=SystemClock(), notify=self.events.append, environ=self.environ
         )
 
     def account(
-        self, action: str, authority: str | None = None, *, agree: Callable[[str], bool] = lambda _: True, **options: Any
+        self,
+        action: str,
+        authority: str | None = None,
+        *,
+        agree: Callable[[str], bool] = lambda _: True,
+        **options: Any,
     ) -> AccountReport:
         """`ci-acme account ACTION`."""
         return self.run(**options).account(action, authority, agree)

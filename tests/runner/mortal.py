@@ -5,6 +5,7 @@ A step is a moment after a file operation, before a request, or after the one th
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -15,13 +16,11 @@ from ci_acme.ca.http import HttpsPool
 from ci_acme.cli import main
 
 DIE_AT = int(os.environ["DIE_AT"])
-_steps = 0
+_count = itertools.count(1)
 
 
 def step() -> None:
-    global _steps
-    _steps += 1
-    if _steps == DIE_AT:
+    if next(_count) == DIE_AT:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -305,9 +305,7 @@ def test_a_store_that_cannot_be_told(issued: World, monkeypatch: pytest.MonkeyPa
 
 def test_two_stores_and_two_certificates(issued: World) -> None:
     """An older certificate in another store is revoked with it."""
-    issued.config["certificates"]["web"]["stores"].append(
-        {"provider": "file", "directory": f"{issued.directory}/more"}
-    )
+    issued.config["certificates"]["web"]["stores"].append({"provider": "file", "directory": f"{issued.directory}/more"})
     assert issued.issue().action == "delivered"
     shutil.copytree(issued.directory / "more", issued.directory / "kept")
     assert issued.issue(force=True).action == "renewed"

@@ -123,7 +123,7 @@ def test_a_lost_request_is_sent_again_for_the_same_key(world: World, fault: str)
 def test_a_key_whose_fate_is_not_known_is_kept(world: World, fault: str) -> None:
     before = world.account("register")
     planned = getattr(world.ca.faults, fault)("keyChange", times=None)
-    with pytest.raises(CiAcmeError, match="is not known, so .*account.pem.new keeps it") as raised:
+    with pytest.raises(CiAcmeError, match=r"is not known, so .*account\.pem\.new keeps it") as raised:
         world.account("rotate-key")
     assert "rotate-key again" in raised.value.fix
     kept = digest(world.next_key)
@@ -173,7 +173,7 @@ def test_what_is_no_key_is_left_alone(world: World) -> None:
     world.account("register")
     world.next_key.write_text("notes")
     assert world.issue().error is None
-    with pytest.raises(AccountError, match="account.pem.new cannot be used") as raised:
+    with pytest.raises(AccountError, match=r"account\.pem\.new cannot be used") as raised:
         world.account("rotate-key")
     assert "away" in raised.value.fix
     assert world.next_key.read_text() == "notes"
