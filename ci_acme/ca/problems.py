@@ -123,6 +123,7 @@ _REFUSED: Final[dict[str, tuple[type[CiAcmeError], str]]] = {
     "badPublicKey": (AccountError, "use an account key of another type: EC P-256 works everywhere"),
     "badSignatureAlgorithm": (AccountError, "use an account key of another type"),
     "alreadyReplaced": (OrderRefused, "run again"),
+    "badRevocationReason": (CaError, "give another --reason; superseded and keyCompromise are taken everywhere"),
     "badCSR": (OrderRefused, "choose another key type; the names or the key do not suit the CA"),
     "caa": (OrderRefused, "add a CAA record that permits this CA, or remove the one that forbids it"),
     "rejectedIdentifier": (OrderRefused, "remove the name, or ask another CA"),

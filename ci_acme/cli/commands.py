@@ -7,6 +7,8 @@ COMMANDS = (
     ("plan", "say what `issue` would do, and why; changes nothing"),
     ("check", "look for what would go wrong, without spending an order"),
     ("cleanup", "remove challenge records that interrupted runs left"),
+    ("account", "register, show, update, rotate-key, deactivate: your account at a CA"),
+    ("revoke", "revoke a certificate of the config, of a file, or by its serial number"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),
     ("version", "print the version"),

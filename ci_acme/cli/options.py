@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
@@ -38,23 +39,58 @@ DEMO: Final = (
     Option("directory", "where to leave the config and the certificate (default: ci-acme-demo)", "DIR"),
     Option("keep_running", "leave the sandbox CA running until Ctrl-C", flag=True),
 )
+YES: Final = (Option("yes", "do it without a question", flag=True),)
+ACCOUNT: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
+    ("register", "make the account key, if there is none, and register it; shows an account that is there", RUN),
+    ("show", "the account's URL, status, contacts, terms and key", RUN),
+    ("update", "let the account have the contacts of the config, or --email", RUN),
+    ("rotate-key", "give the account a new key, in the file that account_key names", RUN),
+    ("deactivate", "end the account for good", (*YES, *RUN)),
+)
+REVOKE: Final = (
+    Option("revoke_certificate", "the certificate in this file, PEM or DER", "FILE", word="certificate"),
+    Option("revoke_serial", "the certificate with this serial number in a store of the config", "HEX", word="serial"),
+    Option("revoke_reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY", word="reason"),
+    Option("revoke_key", "the certificate's private key, where no account may revoke it", "FILE", word="key"),
+)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
-_OPTIONS: Final[dict[str, tuple[Option, ...]]] = {
-    "issue": (*ISSUE, *RUN),
-    "plan": RUN,
-    "check": RUN,
-    "cleanup": RUN,
-    "config": (),
-    "demo": DEMO,
-    "version": (),
-}
-READ_HERE: Final = tuple(option for option in (*GLOBALS, *RUN, *ISSUE, *INIT, *DEMO) if option not in OPTIONS)
+READ_HERE: Final = tuple(
+    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INIT, *DEMO) if option not in OPTIONS
+)
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A command's options, its positional argument (attribute, metavar, help), and its actions, if it has any."""
+
+    options: tuple[Option, ...] = ()
+    positional: tuple[str, str, str] | None = None
+    actions: tuple[tuple[str, str, tuple[Option, ...]], ...] = ()
+
+
+_NAMES: Final = ("names", "NAME", "certificates of the config (default: all)")
+_TAKEN: Final = {option.switch for option in REVOKE}
+SHAPES: Final = {
+    "issue": Shape((*ISSUE, *RUN), _NAMES),
+    "plan": Shape(RUN, _NAMES),
+    "check": Shape(RUN, _NAMES),
+    "cleanup": Shape(RUN),
+    "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
+    "revoke": Shape(
+        (*REVOKE, *(option for option in RUN if option.switch not in _TAKEN)),
+        ("certificate_name", "NAME", "a certificate of the config"),
+    ),
+    "config": Shape(actions=CONFIG),
+    "demo": Shape(DEMO),
+    "version": Shape(),
+}
+"""Every command of `commands.COMMANDS`."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +106,7 @@ def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespac
 
     Raises `UsageError`. An option that nobody gives is not in the namespace. An empty variable counts as unset.
     """
-    first = next((part for part in arguments if part in _OPTIONS), None)
+    first = next((part for part in arguments if part in SHAPES), None)
     namespace = build(first).parse_args(arguments)
     for option in READ_HERE:
         text = environ.get(option.variable, "").strip()
@@ -84,22 +120,25 @@ def build(command: str | None = None) -> argparse.ArgumentParser:
     parser = Parser(prog="ci-acme", add_help=False, allow_abbrev=False)
     _add(parser, GLOBALS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, options in _OPTIONS.items():
-        if command in (None, name):
-            _fill(_subparser(commands, name, _SUMMARY[name], (*GLOBALS, *options)), name)
+    for name, shape in SHAPES.items():
+        if command in {None, name}:
+            _fill(_subparser(commands, name, _SUMMARY[name], (*GLOBALS, *shape.options)), shape)
     return parser
 
 
-def _fill(parser: argparse.ArgumentParser, command: str) -> None:
-    """What a command has beside its options."""
-    if command in {"issue", "plan", "check"}:
-        parser.add_argument(
-            "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
-        )
-    if command == "config":
+def _fill(parser: argparse.ArgumentParser, shape: Shape) -> None:
+    targets = [parser]
+    if shape.actions:
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-        for action, summary, options in CONFIG:
-            _subparser(actions, action, summary, (*GLOBALS, *options))
+        targets = [_subparser(actions, name, summary, (*GLOBALS, *options)) for name, summary, options in shape.actions]
+    if shape.positional is None:
+        return
+    dest, metavar, text = shape.positional
+    for target in targets:
+        many = dest == "names"
+        target.add_argument(
+            dest, nargs="*" if many else "?", metavar=metavar, default=[] if many else argparse.SUPPRESS, help=text
+        )
 
 
 def _subparser(parent: Any, name: str, summary: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:

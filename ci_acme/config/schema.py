@@ -25,6 +25,7 @@ class ExternalAccount(Settings):
 
     key_id: str = Field(min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME).")
     hmac_key: SecretReference = Field(description="A reference to the MAC key from the CA, base64url.")
+    alg: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="The MAC algorithm that the CA wants.")
 
 
 class RateLimits(Settings):

@@ -5,7 +5,7 @@ Pure: the caller reads the stores, describes the certificates, asks ARI, and pas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -64,17 +64,24 @@ class Decision:
     missing: tuple[int, ...] = ()
 
 
-def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | None:
-    """Why a store's content is not the certificate that is asked for; None if it is."""
+def mismatch(
+    spec: CertificateSpec, view: StoreView, now: datetime, revoked: Mapping[str, datetime] | None = None
+) -> str | None:
+    """Why a store's content is not the certificate that is asked for; None if it is.
+
+    `revoked` has the time of revocation by SHA-256, for those that another store knows to be revoked.
+    """
     facts, metadata = view.facts, view.metadata
     if facts is None:
         return f"{view.problem or 'no certificate'} in {view.label}"
     authority = metadata.authority if metadata else spec.directory
     profile = metadata.profile if metadata else spec.profile
     found = facts.key_type.value if facts.key_type else "of another kind"
+    revoked_at = (metadata.revoked if metadata else None) or (revoked or {}).get(facts.sha256)
     problems = (
         (set(facts.names) != set(spec.names), f"has other names: {_difference(spec.names, facts.names)}"),
         (now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
+        (revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
         (metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
         (authority != spec.directory, f"is from another CA, {authority}"),
         (profile != spec.profile, f"has the profile {profile}, not {spec.profile}"),
@@ -85,7 +92,8 @@ def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | Non
 
 def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:
     """Judge every store's content."""
-    reasons = [mismatch(spec, view, now) for view in views]
+    revoked = {v.metadata.sha256: v.metadata.revoked for v in views if v.metadata and v.metadata.revoked}
+    reasons = [mismatch(spec, view, now, revoked) for view in views]
     good = [index for index, reason in enumerate(reasons) if reason is None]
     best = max(good, key=lambda index: _expiry(views[index]), default=None)
     predecessors = [index for index, view in enumerate(views) if _is_predecessor(spec, view)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,10 +12,13 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
+from ci_acme.ca.lifecycle import register
 from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_text
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
+from ci_acme.runner.key_file import KeyFile
+from ci_acme.runner.rotation import refuse_shared_key, settle
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -42,83 +44,86 @@ class Authorities:
             if known is not None:
                 return known
             authority = self._services.authority(name)
-            key, new = self._account_key(authority)
-            signer = load_signer(key, authority.account_key)
-            client = AcmeClient(
-                authority.directory_url,
-                signer,
-                http=self._services.connections.pool(authority.ca_bundle),
-                clock=self._services.clock,
-            )
-            self._account(client, authority, scope, new=new)
+            new = self._make_key(authority)
+            client = self.opened(name, scope)
+            self._account(client, name, scope, new=new)
             self._clients[name] = client
             return client
 
+    def opened(self, name: str, scope: Scope) -> AcmeClient:
+        """A client of a CA by the account key that is there: no key is made, and no account looked for or registered.
+
+        Its account is the remembered one, if any. A key rotation that was killed is brought to its end first. Raises
+        `AccountError`, `SecretError`, `CaError`.
+        """
+        authority = self._services.authority(name)
+        key_file = KeyFile.of(authority.account_key)
+        if key_file is not None and os.path.lexists(key_file.next):
+            settle(name, key_file, self._services, scope)
+        if key_file is not None and not key_file.path.exists():
+            raise AccountError(
+                f"there is no account key at {authority.account_key}",
+                fix="make one and register it: ci-acme account register; or correct account_key",
+            )
+        client = self.bare(name, self._services.read_secret(authority.account_key), authority.account_key)
+        digest = thumbprint(client.signer.jwk)
+        refuse_shared_key(name, digest, self._services)
+        url = self._services.accounts().url(client.directory_url, digest)
+        if url is not None:
+            client.use_account(url)
+        return client
+
+    def bare(self, name: str, key: Secret, where: str) -> AcmeClient:
+        """A client of a CA by any key, which `where` names in messages. Raises `AccountError` for what is no key."""
+        authority = self._services.authority(name)
+        signer = load_signer(key, where)
+        pool = self._services.connections.pool(authority.ca_bundle)
+        return AcmeClient(authority.directory_url, signer, http=pool, clock=self._services.clock)
+
+    def external_account(self, name: str) -> ExternalAccount | None:
+        """The external account of an authority, with its secret read. Raises `SecretError`, `AccountError`."""
+        section = self._services.authority(name).external_account
+        if section is None:
+            return None
+        hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
+        return ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key, section.alg)
+
     # --- the account ---
 
-    def _account(self, client: AcmeClient, authority: Authority, scope: Scope, *, new: bool) -> None:
-        accounts = self._services.accounts()
-        digest = thumbprint(client.signer.jwk)
-        url = accounts.url(client.directory_url, digest)
-        if url is not None and not new:
-            client.use_account(url)
+    def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> None:
+        if client.account is not None:
             return
         url = None if new else client.find_account(scope)
         if url is None:
-            url = self._register(client, authority, scope)
-        accounts.remember(client.directory_url, digest, url)
+            url = self._register(client, name, scope)
+        self._services.accounts().remember(client.directory_url, thumbprint(client.signer.jwk), url)
 
-    def _register(self, client: AcmeClient, authority: Authority, scope: Scope) -> str:
+    def _register(self, client: AcmeClient, name: str, scope: Scope) -> str:
+        authority = self._services.authority(name)
         if not self._services.may_register:
             raise AccountError(
                 f"the key in {authority.account_key} has no account at {client.host}, and a run in CI registers none",
                 fix="run once with --allow-new-account, or outside CI; then give the job the same account key",
             )
-        external = None
-        if authority.external_account is not None:
-            section = authority.external_account
-            hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
-            external = ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key)
         sandbox = is_loopback(urlsplit(client.directory_url).hostname or "")
-        url = client.register(
-            scope, contact=authority.contact, terms_agreed=authority.agree_terms or sandbox, external=external
+        url = register(
+            client,
+            scope,
+            contact=authority.contact,
+            terms_agreed=authority.agree_terms or sandbox,
+            external=self.external_account(name),
         )
         scope.step(f"registered the account {url}")
         return url
 
-    def _account_key(self, authority: Authority) -> tuple[Secret, bool]:
-        """The account key, and whether it was made just now."""
-        reference = authority.account_key
-        path = Path(reference.removeprefix("file:"))
-        if not reference.startswith("file:") or path.exists():
-            return self._services.read_secret(reference), False
+    def _make_key(self, authority: Authority) -> bool:
+        """Make the account key where there is none and a run may; whether it was made just now."""
+        key_file = KeyFile.of(authority.account_key)
+        if key_file is None or key_file.path.exists():
+            return False
         if not self._services.may_register:
             raise AccountError(
-                f"there is no account key at {reference}, and a run in CI makes none",
+                f"there is no account key at {authority.account_key}, and a run in CI makes none",
                 fix="give the job the key of an account (account_key: env:NAME), or run once with --allow-new-account",
             )
-        pem = key_to_pem(generate_key())
-        return (pem, True) if _create(path, pem) else (self._services.read_secret(reference), False)
-
-
-def _create(path: Path, pem: Secret) -> bool:
-    """Write a key file that does not exist yet, whole and durable; False if another run was first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem.reveal())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise AccountError(
-            f"the account key cannot be written to {path}: {error.strerror}",
-            fix="make the directory writable, or set account_key to a key that exists",
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+        return key_file.create(key_to_pem(generate_key()))

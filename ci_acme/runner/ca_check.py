@@ -14,6 +14,7 @@ from ci_acme.ca.transport import Reply, Transport
 from ci_acme.core.caa import NEW_ACCOUNT
 from ci_acme.core.checks import CheckLine
 from ci_acme.errors import CiAcmeError
+from ci_acme.runner.rotation import refuse_key_named_twice
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -89,6 +90,7 @@ def _account(name: str, authority: Authority, directory: Directory, services: Se
     else:
         try:
             load_signer(services.read_secret(reference), reference)
+            refuse_key_named_twice(name, services)
         except CiAcmeError as error:
             yield CheckLine("error", "ca", name, error.message, error.fix, error.code)
         else:

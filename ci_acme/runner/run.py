@@ -18,8 +18,10 @@ from ci_acme.runner.services import Services
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
+    from ci_acme.core.account import AccountReport, RevokeReport
     from ci_acme.core.checks import CheckLine
     from ci_acme.runner.leftovers import Leftover
+    from ci_acme.runner.revoking import Wanted
 
 SIDE_BY_SIDE = 8
 """Certificates worked on at once."""
@@ -95,6 +97,27 @@ class Run:
 
         try:
             return replay(self._services)
+        finally:
+            self._services.close()
+
+    def account(self, action: str, authority: str | None, agree: Callable[[str], bool]) -> AccountReport:
+        """What `ci-acme account ACTION` does with the account of an authority (default: of the only one).
+
+        `agree` is asked before terms are agreed to and before an account is deactivated. Raises `CiAcmeError`.
+        """
+        from ci_acme.runner.accounts import AccountWork, only_authority
+
+        try:
+            return AccountWork(only_authority(self._services, authority), self._services, agree).run(action)
+        finally:
+            self._services.close()
+
+    def revoke(self, wanted: Wanted) -> RevokeReport:
+        """Revoke certificates. Raises `UsageError` if none is found; what goes wrong with one is in its outcome."""
+        from ci_acme.runner.revoking import revoke
+
+        try:
+            return revoke(wanted, self._services)
         finally:
             self._services.close()
 

@@ -137,3 +137,23 @@ def test_what_is_decided_can_be_done(views: list[StoreView], force: bool, days: 
     if GOOD not in views:
         assert decision.action is Action.ISSUE
     assert decision.reason
+
+
+def test_a_revoked_certificate_is_replaced() -> None:
+    when = NOW - timedelta(hours=3)
+    revoked = StoreView("file:a", FACTS, replace(METADATA, revoked=when))
+    decision = decide(select(SPEC, [revoked], NOW), DUE_LATER, NOW, force=False)
+    assert decision.action is Action.RENEW
+    assert decision.reason == "the certificate in file:a was revoked at 2026-11-24T21:00:00Z"
+
+
+def test_one_store_that_knows_of_a_revocation_speaks_for_all() -> None:
+    """The others could not be told, or have lost their metadata: the revoked certificate is not delivered from them."""
+    revoked = StoreView("file:a", FACTS, replace(METADATA, revoked=NOW))
+    for views in ([revoked, GOOD], [GOOD, revoked], [EMPTY, GOOD, revoked]):
+        selection = select(SPEC, views, NOW)
+        assert selection.best is None
+        assert decide(selection, None, NOW, force=False).action is Action.RENEW
+    fresh = StoreView("file:b", replace(FACTS, sha256="cc"), replace(METADATA, sha256="cc"))
+    decision = decide(select(SPEC, [revoked, fresh], NOW), DUE_LATER, NOW, force=False)
+    assert (decision.action, decision.missing) == (Action.DELIVER, (0,))
