@@ -16,6 +16,9 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Final
 
+from ci_acme.model.material import CertificateFacts
+from ci_acme.model.records import RenewalMemory
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SECOND: Final = 1_000_000_000
 _DAY: Final = timedelta(days=1)
@@ -150,6 +153,18 @@ class OrderKind(Enum):
     """It names the certificate that it replaces, within the window that the CA suggested (RFC 9773 section 5)."""
 
 
+def order_kind(
+    names: Iterable[str], replaced: CertificateFacts | None, memory: RenewalMemory | None, now: datetime, limits: Limits
+) -> OrderKind:
+    """What an order will be to the CA, as far as a store tells. `replaced` is what it will name as its predecessor."""
+    if replaced is None:
+        return OrderKind.NEW
+    if memory is not None and memory.start and memory.end and memory.start <= now < memory.end:
+        return OrderKind.ARI
+    same = set(replaced.names) == set(names) and replaced.not_before > now - limits.renewal_memory
+    return OrderKind.RENEWAL if same else OrderKind.NEW
+
+
 class When(Enum):
     """What makes the CA count."""
 
@@ -247,3 +262,32 @@ def refusal(spends: Iterable[Spend], tats: Mapping[Spend, int], now: int) -> Ref
         if at > now and (worst is None or at > worst.at):
             worst = Refusal(spend, spend.rate.remaining(tat, now), at)
     return worst
+
+
+_WORDS: Final = (
+    ("exact set", Limit.CERTIFICATES_PER_NAME_SET),
+    ("failed authorization", Limit.FAILURES_PER_NAME),
+    ("failed validation", Limit.FAILURES_PER_NAME),
+    ("new orders", Limit.ORDERS_PER_ACCOUNT),
+    ("too many certificates", Limit.CERTIFICATES_PER_DOMAIN),
+    ("registrations", Limit.ACCOUNTS_PER_ADDRESS),
+)
+
+
+def blamed(spends: Sequence[Spend], tats: Mapping[Spend, int], now: int, retry_after: int, text: str) -> Spend | None:
+    """Which bucket a CA means that refused the order for `retry_after` nanoseconds with this text; None if unclear.
+
+    By the words of Let's Encrypt; else it is the emptiest of those that can ask for so long a wait: a bucket of ours
+    never asks for more than one emission interval, and a CA adds a few per cent so that not all come back at once.
+    """
+    candidates = [spend for spend in spends if not spend.exempt]
+    named = next((limit for words, limit in _WORDS if words in text), None)
+    if named is not None:
+        same = [spend for spend in candidates if spend.limit is named]
+        return next((spend for spend in same if f'"{spend.key}"' in text), same[0] if len(same) == 1 else None)
+    possible = [spend for spend in candidates if retry_after <= spend.rate.emission * 1.05]
+    return min(
+        possible,
+        key=lambda spend: spend.rate.remaining(tats.get(spend, 0), now) / spend.rate.count,
+        default=None,
+    )

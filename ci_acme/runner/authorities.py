@@ -116,9 +116,10 @@ class Authorities:
             hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
             external = ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key)
         sandbox = is_loopback(urlsplit(client.directory_url).hostname or "")
-        url = client.register(
-            scope, contact=authority.contact, terms_agreed=authority.agree_terms or sandbox, external=external
-        )
+        with self._services.quota.account(authority, client.host):
+            url = client.register(
+                scope, contact=authority.contact, terms_agreed=authority.agree_terms or sandbox, external=external
+            )
         scope.step(f"registered the account {url}")
         return url
 
