@@ -7,6 +7,7 @@ COMMANDS = (
     ("plan", "say what `issue` would do, and why; changes nothing"),
     ("check", "look for what would go wrong, without spending an order"),
     ("cleanup", "remove challenge records that interrupted runs left"),
+    ("inventory", "list certificates: names, issuer, expiry, renewal, owner, stores, state"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),
     ("version", "print the version"),

@@ -29,6 +29,10 @@ ISSUE: Final = (
     Option("dry_run", "the same as `ci-acme plan`", flag=True),
     Option("allow_new_account", "let a run in CI register an ACME account", flag=True),
 )
+INVENTORY: Final = (
+    Option("expiring", "only those that end within this time, such as 14d", "TIME"),
+    Option("format", "the form of the list (default: table)", choices=("table", "json", "csv", "ics", "html")),
+)
 INIT: Final = (
     Option("file", "the file to write (default: ci-acme.yaml; - for stdout)", "FILE"),
     Option("overwrite", "replace a file that is there", flag=True),
@@ -44,7 +48,9 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
-READ_HERE: Final = tuple(option for option in (*GLOBALS, *RUN, *ISSUE, *INIT, *DEMO) if option not in OPTIONS)
+READ_HERE: Final = tuple(
+    option for option in (*GLOBALS, *RUN, *ISSUE, *INVENTORY, *INIT, *DEMO) if option not in OPTIONS
+)
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
 
 
@@ -83,6 +89,7 @@ def build() -> argparse.ArgumentParser:
             "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
         )
     _command(commands, "cleanup", RUN)
+    _command(commands, "inventory", (*INVENTORY, *RUN))
     config = _command(commands, "config", ())
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, summary, options in CONFIG:

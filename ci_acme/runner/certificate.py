@@ -40,6 +40,10 @@ def process(job: Job, services: Services) -> Outcome:
         outcome.error = _signal(error, services)
         outcome.action = "failed"
         outcome.reason = outcome.reason or error.message
+    if not services.dry_run and outcome.action != "kept":
+        from ci_acme.runner.recording import record
+
+        record(job, outcome, services)
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
     return outcome

@@ -131,6 +131,7 @@ class _Issuing:
         key = key_to_pem(request.key)
 
         def keep(order_url: str) -> None:
+            self._outcome.order = order_url
             self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
 
         return keep

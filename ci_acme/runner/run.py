@@ -19,6 +19,7 @@ from ci_acme.runner.services import Services
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
     from ci_acme.core.checks import CheckLine
+    from ci_acme.core.inventory import Row
     from ci_acme.runner.leftovers import Leftover
 
 SIDE_BY_SIDE = 8
@@ -87,6 +88,16 @@ class Run:
         jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
         try:
             return check(jobs, self._services)
+        finally:
+            self._services.close()
+
+    def inventory(self) -> list[Row]:
+        """Every certificate of the config as its stores have it, and those that only the ledger knows."""
+        from ci_acme.runner.listing import inventory
+
+        jobs = make_jobs(self._config, list(self._config.certificates), self._services)
+        try:
+            return inventory(jobs, self._services)
         finally:
             self._services.close()
 
