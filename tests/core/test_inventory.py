@@ -96,7 +96,13 @@ def test_what_ends_soon() -> None:
     def row(name: str, days: int, state: str = "valid") -> Row:
         return Row(name, (name,), state, "stores", "", not_after=NOW + days * DAY)
 
-    rows = [row("c", 20), row("b", 14), row("a", -1, "expired"), row("r", 1, "replaced"), Row("m", (), "missing", "", "")]
+    rows = [
+        row("c", 20),
+        row("b", 14),
+        row("a", -1, "expired"),
+        row("r", 1, "replaced"),
+        Row("m", (), "missing", "", ""),
+    ]
     assert [found.name for found in expiring(rows, 14 * DAY, NOW)] == ["a", "b"]
 
 
@@ -155,10 +161,7 @@ def test_calendar() -> None:
 @given(st.text(), st.text(max_size=200))
 def test_any_text_makes_a_calendar_of_one_event(name: str, owner: str) -> None:
     row = Row(name, (name,), "valid", "s", "", owner=owner, not_after=NOW)
-    try:
-        lines = unfolded(as_calendar([row], NOW))
-    except UnicodeEncodeError:
-        return  # a lone surrogate is no text
+    lines = unfolded(as_calendar([row], NOW))
     assert lines.count("BEGIN:VEVENT") == 1
 
 
