@@ -38,7 +38,7 @@ def process(job: Job, services: Services) -> Outcome:
         _process(job, services, outcome)
     except CiAcmeError as error:
         outcome.error = _signal(error, services)
-        outcome.action = "failed"
+        outcome.action = "refused" if error.details.get("forecast") else "failed"
         outcome.reason = outcome.reason or error.message
     if not services.dry_run and outcome.action != "kept":
         from ci_acme.runner.recording import record
