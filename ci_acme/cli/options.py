@@ -30,6 +30,10 @@ ISSUE: Final = (
     Option("dry_run", "the same as `ci-acme plan`", flag=True),
     Option("allow_new_account", "let a run in CI register an ACME account", flag=True),
 )
+INVENTORY: Final = (
+    Option("expiring", "only those that end within this time, such as 14d", "TIME"),
+    Option("format", "the form of the list (default: table)", choices=("table", "json", "csv", "ics", "html")),
+)
 INIT: Final = (
     Option("file", "the file to write (default: ci-acme.yaml; - for stdout)", "FILE"),
     Option("overwrite", "replace a file that is there", flag=True),
@@ -60,7 +64,7 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
 READ_HERE: Final = tuple(
-    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INIT, *DEMO) if option not in OPTIONS
+    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INVENTORY, *INIT, *DEMO) if option not in OPTIONS
 )
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
 
@@ -81,6 +85,7 @@ SHAPES: Final = {
     "plan": Shape(RUN, _NAMES),
     "check": Shape(RUN, _NAMES),
     "cleanup": Shape(RUN),
+    "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
     "revoke": Shape(
         (*REVOKE, *(option for option in RUN if option.switch not in _TAKEN)),

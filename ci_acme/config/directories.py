@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from ci_acme.config.problems import nearest
+from ci_acme.core.budget import OWN_FAILURES, PROFILES, Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A CA's ACME directory. `staging` certificates are trusted by nobody; `binding` is whether accounts need
-    `external_account` (RFC 8555 section 7.3.4).
+    `external_account` (RFC 8555 section 7.3.4). `limits` names its rate limits in `ci_acme.core.budget`.
     """
 
     url: str
     staging: bool = False
     binding: bool = False
+    limits: str = "none"
 
 
 WELL_KNOWN: Final[dict[str, Directory]] = {
-    "letsencrypt": Directory("https://acme-v02.api.letsencrypt.org/directory"),
-    "letsencrypt-staging": Directory("https://acme-staging-v02.api.letsencrypt.org/directory", staging=True),
+    "letsencrypt": Directory("https://acme-v02.api.letsencrypt.org/directory", limits="letsencrypt"),
+    "letsencrypt-staging": Directory(
+        "https://acme-staging-v02.api.letsencrypt.org/directory", staging=True, limits="letsencrypt-staging"
+    ),
     "google": Directory("https://dv.acme-v02.api.pki.goog/directory", binding=True),
     "google-test": Directory("https://dv.acme-v02.test-api.pki.goog/directory", staging=True, binding=True),
     "zerossl": Directory("https://acme.zerossl.com/v2/DV90", binding=True),
@@ -62,6 +66,20 @@ def resolve_directory(name_or_url: str) -> str:
 def is_staging(url: str) -> bool:
     """Whether `url` is the directory of a well-known CA that nobody trusts. Unknown CAs count as production."""
     return any(directory.staging for directory in WELL_KNOWN.values() if directory.url == url)
+
+
+def default_limits(url: str) -> Limits:
+    """The rate limits of a directory that the config says nothing about.
+
+    Those of a well-known CA. Of another one nothing is known: only its failed validations are counted, so that a retry
+    loop locks nobody out. A CA on loopback has no limits at all.
+    """
+    from urllib.parse import urlsplit
+
+    profile = next((directory.limits for directory in WELL_KNOWN.values() if directory.url == url), "none")
+    if PROFILES[profile] or _is_loopback(urlsplit(url).hostname or ""):
+        return PROFILES[profile]
+    return Limits(failures_per_name=OWN_FAILURES)
 
 
 def check_url(url: str) -> None:

@@ -106,13 +106,14 @@ class Authorities:
                 fix="run once with --allow-new-account, or outside CI; then give the job the same account key",
             )
         sandbox = is_loopback(urlsplit(client.directory_url).hostname or "")
-        url = register(
-            client,
-            scope,
-            contact=authority.contact,
-            terms_agreed=authority.agree_terms or sandbox,
-            external=self.external_account(name),
-        )
+        with self._services.quota.account(authority, client.host):
+            url = register(
+                client,
+                scope,
+                contact=authority.contact,
+                terms_agreed=authority.agree_terms or sandbox,
+                external=self.external_account(name),
+            )
         scope.step(f"registered the account {url}")
         return url
 

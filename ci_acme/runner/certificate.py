@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from ci_acme.core import renewal
+from ci_acme.core.budget import OrderKind, order_kind
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, StoreReadError
@@ -37,9 +38,13 @@ def process(job: Job, services: Services) -> Outcome:
         _process(job, services, outcome)
     except CiAcmeError as error:
         outcome.error = _signal(error, services)
-        outcome.action = "failed"
+        outcome.action = "refused" if error.details.get("forecast") else "failed"
         outcome.reason = outcome.reason or error.message
     outcome.warnings = services.warnings.pop(spec.name, [])
+    if not services.dry_run and outcome.action != "kept":
+        from ci_acme.runner.recording import record
+
+        record(job, outcome, services)
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
     return outcome
@@ -70,6 +75,8 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
     decision = decide(selection, renew_after, now, force=services.force)
     outcome.reason = decision.reason
+    if decision.action in {Action.ISSUE, Action.RENEW}:
+        outcome.kind = _order_kind(job, views, selection, memory, services)
     if services.dry_run:
         _would(job, views, selection, decision, outcome)
     elif decision.action in {Action.KEEP, Action.DELIVER}:
@@ -198,6 +205,19 @@ def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, servic
     return [by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores]
 
 
+def _order_kind(
+    job: Job, views: list[StoreView], selection: Selection, memory: RenewalMemory | None, services: Services
+) -> OrderKind:
+    """What the order is to the CA."""
+    limits = services.authority(job.spec.authority).limits
+    if selection.predecessor is None:
+        return OrderKind.NEW
+    replaced = views[selection.predecessor]
+    if memory is None and replaced.metadata is not None:
+        memory = replaced.metadata.renewal
+    return order_kind(job.spec.names, replaced.facts, memory, services.clock.now(), limits)
+
+
 def _would(job: Job, views: list[StoreView], selection: Selection, decision: Decision, outcome: Outcome) -> None:
     """The result of a dry run: the action, and what it would cost of the CA's limits."""
     outcome.action = _WOULD[decision.action]
@@ -210,7 +230,7 @@ def _would(job: Job, views: list[StoreView], selection: Selection, decision: Dec
     outcome.cost = {
         "orders": int(ordering),
         "names": len(job.spec.names) if ordering else 0,
-        "counts_as": "renewal" if decision.action is Action.RENEW else "new certificate" if ordering else "nothing",
+        "counts_as": outcome.kind.value if outcome.kind else "nothing",
     }
 
 

@@ -9,6 +9,7 @@ from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
+from ci_acme.core.budget import OrderKind
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
 from ci_acme.errors import CertificateRejected, DeliveryError
@@ -71,10 +72,10 @@ class _Issuing:
                 request = self._request(generate_key(self._job.spec.key), replaces)
                 preflight = preflight or self._preflight()
                 preflight.require(client.directory(self._scope).caa_identities, client.account)
-                found = (
-                    key_to_pem(request.key),
-                    obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
-                )
+                keep = self._keeper(client, request)
+                with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
+                    issued = obtain(client, request, solver, scope=self._scope, on_order=keep)
+                found = key_to_pem(request.key), issued
             dns_seconds = found[1].dns_seconds
             return found
         finally:
@@ -147,6 +148,7 @@ class _Issuing:
         key = key_to_pem(request.key)
 
         def keep(order_url: str) -> None:
+            self._outcome.order = order_url
             self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
 
         return keep

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
     from ci_acme.runner.connections import Connections
+    from ci_acme.runner.quota import Quota
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
 
@@ -56,6 +57,8 @@ class Services:
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
         self._state: Engine | None = None
+        self._peeked: Engine | None = None
+        self._quota: Quota | None = None
 
     def notify(self, event: Event) -> None:
         """The observer of the run; what certificates are warned of is kept for the result, by their names."""
@@ -136,6 +139,34 @@ class Services:
                 announce(self._state, self)
             return self._state
 
+    def peek(self) -> Engine:
+        """The state to look at, with nothing written to it; if it cannot be read, an empty one and a warning."""
+        with self._lock:
+            if self._state is not None:
+                return self._state
+            if self._peeked is None:
+                from ci_acme.state.engine import open_state
+                from ci_acme.state.memory import MemoryEngine
+
+                self._peeked = open_state(self.config.state, clock=self.clock)
+                try:
+                    self._peeked.read("peek")
+                except StateError as error:
+                    self.notify(Warned("", f"what earlier runs remembered is not known: {error.message}; {error.fix}"))
+                    self._peeked.close()
+                    self._peeked = MemoryEngine()
+            return self._peeked
+
+    @property
+    def quota(self) -> Quota:
+        """The CAs' rate limits."""
+        with self._lock:
+            if self._quota is None:
+                from ci_acme.runner.quota import Quota
+
+                self._quota = Quota(self)
+            return self._quota
+
     def accounts(self) -> Accounts:
         """The account URLs of earlier runs."""
         from ci_acme.state.accounts import Accounts
@@ -168,6 +199,8 @@ class Services:
         with self._lock:
             if self._connections is not None:
                 self._connections.close()
+            if self._peeked is not None:
+                self._peeked.close()
             if self._state is not None:
                 from ci_acme.runner.leftovers import withdraw
 

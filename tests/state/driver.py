@@ -1,4 +1,7 @@
-"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | journal PATH | read-only PATH."""
+"""A process beside others on one state file.
+
+Usage: driver.py increment PATH TIMES | reserve PATH TIMES | journal PATH | read-only PATH.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from itertools import count
 from pathlib import Path
 
 from ci_acme.clock import SystemClock
+from ci_acme.core.budget import OrderKind, order_spends
+from ci_acme.state.buckets import Buckets
 from ci_acme.state.engine import ABSENT, Conflict, Engine, usable_state
 from ci_acme.state.journal import Journal
 from ci_acme.state.memory import MemoryEngine
-from tests.state.support import ZONE, placed, sqlite_engine, txt
+from tests.state.support import LIMITS, ZONE, placed, sqlite_engine, txt
 
 
 def main() -> None:
@@ -23,6 +28,8 @@ def main() -> None:
     with closing(sqlite_engine(path)) as engine:
         if what == "increment":
             sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
+        elif what == "reserve":
+            sys.stdout.write(f"{sum(reserve(engine, number) for number in range(int(sys.argv[3])))}\n")
         else:
             journal_for_ever(engine)
 
@@ -39,6 +46,18 @@ def read_only_checkout() -> None:
     assert isinstance(engine, MemoryEngine)
     Journal(engine, "run").intend("example.com", ZONE, txt("a"))
     sys.stdout.write("Permission denied\n" if "Permission denied" in (warning or "") else f"{warning}\n")
+
+
+def reserve(engine: Engine, number: int) -> bool:
+    """Take one of `LIMITS`, for names of one's own; give every fifth one back and take it again."""
+    clock = SystemClock()
+    buckets = Buckets(engine, "https://ca.test/dir", clock)
+    spends = order_spends(LIMITS, OrderKind.NEW, [f"p{os.getpid()}-{number}.example.com"], ["example.com"], "ours")
+    taken = buckets.reserve(spends, clock.now())
+    if isinstance(taken, list) and number % 5 == 0:
+        buckets.refund(taken, clock.now())
+        taken = buckets.reserve(spends, clock.now())
+    return isinstance(taken, list)
 
 
 def increment(engine: Engine) -> int:
