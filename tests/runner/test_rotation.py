@@ -135,6 +135,15 @@ def test_a_key_whose_fate_is_not_known_is_kept(world: World, fault: str) -> None
     assert alone(world)
 
 
+def test_a_false_200_is_not_believed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = world.account("register")
+    monkeypatch.setattr("ci_acme.runner.rotation.change_key", lambda *_: None)
+    with pytest.raises(CiAcmeError, match="answered 200 and does not know the new key"):
+        world.account("rotate-key")
+    assert works(world) == before.thumbprint == digest(world.key)
+    assert world.next_key.exists()
+
+
 def cut_off(world: World) -> None:
     """The CA has taken the new key, and nobody has heard of it: keyChange was carried out, then silence."""
     world.ca.faults.cut_after("keyChange", times=1)
