@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from ci_acme.state.engine import ABSENT, ANY, Conflict, Entry, Expect, Record, Version
@@ -21,6 +22,9 @@ class MemoryEngine:
 
     def check(self) -> None:
         return
+
+    def time(self) -> float:
+        return time.time()
 
     def read(self, key: str) -> Entry | None:
         with self._lock:

@@ -1,4 +1,7 @@
-"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | journal PATH | read-only PATH."""
+"""A process beside others on one state. Usage: driver.py increment STATE TIMES | journal STATE | read-only PATH.
+
+STATE is a path of SQLite or a URL.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,26 @@ from itertools import count
 from pathlib import Path
 
 from ci_acme.clock import SystemClock
-from ci_acme.state.engine import ABSENT, Conflict, Engine, usable_state
+from ci_acme.state.engine import ABSENT, Conflict, Engine, open_state, usable_state
 from ci_acme.state.journal import Journal
 from ci_acme.state.memory import MemoryEngine
 from tests.state.support import ZONE, placed, sqlite_engine, txt
 
 
 def main() -> None:
-    what, path = sys.argv[1], Path(sys.argv[2])
+    what, place = sys.argv[1], sys.argv[2]
     if what == "read-only":
         read_only_checkout()
         return
-    with closing(sqlite_engine(path)) as engine:
+    with closing(engine_at(place)) as engine:
         if what == "increment":
             sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
         else:
             journal_for_ever(engine)
+
+
+def engine_at(place: str) -> Engine:
+    return open_state(place, clock=SystemClock()) if "://" in place else sqlite_engine(Path(place))
 
 
 def read_only_checkout() -> None:
