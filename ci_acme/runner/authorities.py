@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -22,6 +23,8 @@ from ci_acme.core.renewal import Window
 from ci_acme.errors import AccountError
 from ci_acme.model.events import Step
 from ci_acme.model.secret import Secret
+from ci_acme.ports import Signer
+from ci_acme.runner.flight import lease
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -36,6 +39,7 @@ class Authorities:
         self._lock = threading.Lock()
         self._pools: dict[str | None, HttpsPool] = {}
         self._clients: dict[str, AcmeClient] = {}
+        self._signers: dict[str, tuple[Signer, bool]] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
 
     def client(self, name: str, scope: Scope) -> AcmeClient:
@@ -49,14 +53,18 @@ class Authorities:
             if known is not None:
                 return known
             authority = self._services.authority(name)
-            key, new = self._account_key(authority)
-            signer = load_signer(key, authority.account_key)
+            signer, new = self._signer(name)
             client = AcmeClient(
                 authority.directory_url, signer, http=self.pool(authority.ca_bundle), clock=self._services.clock
             )
             self._account(client, authority, scope, new=new)
             self._clients[name] = client
             return client
+
+    def thumbprint(self, name: str) -> str:
+        """Of the account key of a CA (RFC 7638), which is made if it may be and there is none; without a request."""
+        with self._locks[name]:
+            return thumbprint(self._signer(name)[0].jwk)
 
     def renewal_window(self, name: str, url: str, scope: Scope) -> Window:
         """One answer of a renewalInfo resource. Raises `CaError`."""
@@ -92,6 +100,14 @@ class Authorities:
 
     # --- the account ---
 
+    def _signer(self, name: str) -> tuple[Signer, bool]:
+        """The account key, and whether it was made just now."""
+        if name not in self._signers:
+            authority = self._services.authority(name)
+            key, new = self._account_key(authority)
+            self._signers[name] = load_signer(key, authority.account_key), new
+        return self._signers[name]
+
     def _account(self, client: AcmeClient, authority: Authority, scope: Scope, *, new: bool) -> None:
         accounts = self._services.accounts()
         digest = thumbprint(client.signer.jwk)
@@ -99,10 +115,22 @@ class Authorities:
         if url is not None and not new:
             client.use_account(url)
             return
-        url = None if new else client.find_account(scope)
-        if url is None:
-            url = self._register(client, authority, scope)
-        accounts.remember(client.directory_url, digest, url)
+        key = json.dumps(["account", client.directory_url, digest])
+        with lease(
+            key,
+            self._services,
+            scope.certificate,
+            what=f"the account at {client.host}",
+            unless=lambda: accounts.url(client.directory_url, digest) is not None,
+        ):
+            url = accounts.url(client.directory_url, digest)  # another run may have been first
+            if url is not None:
+                client.use_account(url)
+                return
+            url = None if new else client.find_account(scope)
+            if url is None:
+                url = self._register(client, authority, scope)
+            accounts.remember(client.directory_url, digest, url)
 
     def _register(self, client: AcmeClient, authority: Authority, scope: Scope) -> str:
         if not self._services.may_register:

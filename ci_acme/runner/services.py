@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ci_acme.runner.authorities import Authorities
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
+    from ci_acme.state.leases import Leases
 
 
 class Services:
@@ -116,7 +117,13 @@ class Services:
                 try:
                     announce(self._state, self)
                 except StateError as error:
-                    self.notify(Warned("", f"nothing is remembered between runs: {error.message}; {error.fix}"))
+                    self.notify(
+                        Warned(
+                            "",
+                            "nothing is remembered between runs, and runs at the same time do not wait for each other: "
+                            f"{error.message}; {error.fix}",
+                        )
+                    )
                     self._state = MemoryEngine()
             return self._state
 
@@ -125,6 +132,12 @@ class Services:
         from ci_acme.state.accounts import Accounts
 
         return Accounts(self.state())
+
+    def leases(self) -> Leases:
+        """Who works on what."""
+        from ci_acme.state.leases import Leases
+
+        return Leases(self.state(), self.clock)
 
     def sweep(self) -> None:
         """After an order: remove the challenge values that runs which are over have left. Never raises."""
