@@ -81,6 +81,7 @@ class Link:
         self._lock = threading.RLock()
         self._connection: Database | None = None
         self._prepared = False
+        self._away = False
 
     @property
     def where(self) -> str:
@@ -150,12 +151,14 @@ class Link:
             self.close()
 
     def _open(self) -> Database:
-        deadline = Deadline(self._clock, _PATIENCE)
+        deadline = Deadline(self._clock, 0.0 if self._away else _PATIENCE)
         while self._connection is None:
             try:
                 self._connection = self._connect()
+                self._away = False
             except _psycopg().OperationalError as error:
                 if deadline.expired or not _may_pass(str(error)):
+                    self._away = True  # the calls that follow do not wait as long
                     raise
                 self._clock.shielded().sleep(_PAUSE)  # the journal is written while a stopped run cleans up, too
         return self._connection

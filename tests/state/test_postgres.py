@@ -23,6 +23,7 @@ from ci_acme.state import pglink
 from ci_acme.state import postgres as module
 from ci_acme.state.engine import ABSENT, ANY, open_state
 from ci_acme.state.postgres import PostgresEngine
+from tests.ca.support import FakeClock
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.state.support import ROOT, start_driver
@@ -69,6 +70,14 @@ def test_looking_makes_no_tables(engine: PostgresEngine, admin: psycopg.Connecti
     assert engine.read("k") is not None
     tables = admin.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'ci_acme'").fetchone()
     assert tables == (3,)
+
+
+def test_the_time_is_that_of_the_server(url: str) -> None:
+    """Whatever the clock here says."""
+    clock = FakeClock()
+    clock.time -= 2 * 3600 + 10**8
+    with closing(PostgresEngine(url, clock=clock)) as engine:
+        assert engine.time() > clock.time + 7000
 
 
 def test_a_commit_is_durable_whatever_the_default(engine: PostgresEngine, admin: psycopg.Connection[Any]) -> None:
