@@ -37,6 +37,7 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "LeaseHeld",
+    "LeaseLost",
     "NotAvailable",
     "OrderRefused",
     "PolicyRefused",
@@ -250,6 +251,10 @@ class DeliveryError(CiAcmeError, code="store.write", exit_status=6, fault=Fault.
 
 class LeaseHeld(CiAcmeError, code="lease.held", exit_status=7, fault=Fault.HOST, retryable=True):
     """Another run works on this certificate and did not finish in time."""
+
+
+class LeaseLost(CiAcmeError, code="lease.lost", exit_status=7, fault=Fault.HOST, retryable=True):
+    """Another run took this certificate over while this one was suspended or cut off; this one stored nothing more."""
 
 
 class RateLimited(CiAcmeError, code="ca.rate_limited", exit_status=8, fault=Fault.CA, retryable=True):

@@ -66,15 +66,17 @@ def obtain(
     *,
     scope: Scope,
     on_order: Callable[[str], None],
+    before_finalize: Callable[[], None] = lambda: None,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
     `on_order` is called once with the order's URL before it is finalized: what makes the order resumable must be
-    durable when it returns. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
+    durable when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the
+    flow. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
-    flow = _Flow(client, request, scope)
+    flow = _Flow(client, request, scope, before_finalize)
     cleaner = _Cleaner(solver)
     try:
         solver.prepare(request.names)
@@ -101,7 +103,14 @@ def obtain(
         cleaner.finish()
 
 
-def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: Scope) -> Issued | None:
+def resume(
+    client: AcmeClient,
+    order_url: str,
+    request: OrderRequest,
+    *,
+    scope: Scope,
+    before_finalize: Callable[[], None] = lambda: None,
+) -> Issued | None:
     """Go on with an order of an earlier run, made for the same names and key. No DNS.
 
     None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
@@ -117,7 +126,7 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
     if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
         return None
     try:
-        return _Flow(client, request, scope).finish(order)
+        return _Flow(client, request, scope, before_finalize).finish(order)
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
@@ -135,7 +144,10 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
 class _Flow:
     """The second half: from `ready` to a verified chain."""
 
-    def __init__(self, client: AcmeClient, request: OrderRequest, scope: Scope) -> None:
+    def __init__(
+        self, client: AcmeClient, request: OrderRequest, scope: Scope, before_finalize: Callable[[], None]
+    ) -> None:
+        self._before_finalize = before_finalize
         self.client = client
         self.request = request
         self.scope = scope
@@ -151,6 +163,7 @@ class _Flow:
                 raise self._refused(order)
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
+                self._before_finalize()
                 order = self.client.finalize(self.scope, order, csr)
                 if order.status in {"valid", "invalid"}:
                     continue

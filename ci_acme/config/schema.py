@@ -171,7 +171,8 @@ class Config(Settings):
     version: Annotated[Literal[1], BeforeValidator(fields.check_version)] = Field(description="Always 1.")
     state: Annotated[str, AfterValidator(fields.check_state)] = Field(
         "sqlite:.ci-acme/state.db",
-        description="What is remembered between runs: sqlite:PATH, postgresql://…, s3://…, gs://… or az://….",
+        description="What runs remember and share: sqlite:PATH on one machine, postgresql://USER@HOST/DATABASE for "
+        "many runners (password by PGPASSWORD or PGPASSFILE); later s3://…, gs://… and az://….",
     )
     authorities: dict[fields.Label, Authority] = Field(min_length=1, description="The CAs, by a name of your choice.")
     dns: tuple[DnsEntry, ...] = Field(

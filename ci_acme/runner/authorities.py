@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_text
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
+from ci_acme.runner.flight import lease
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.runner.rotation import refuse_shared_key, settle
 
@@ -31,6 +33,7 @@ class Authorities:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._clients: dict[str, AcmeClient] = {}
+        self._new: dict[str, bool] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
 
     def client(self, name: str, scope: Scope) -> AcmeClient:
@@ -43,12 +46,18 @@ class Authorities:
             known = self._clients.get(name)
             if known is not None:
                 return known
-            authority = self._services.authority(name)
-            new = self._make_key(authority)
+            new = self._made(name)
             client = self.opened(name, scope)
             self._account(client, name, scope, new=new)
             self._clients[name] = client
             return client
+
+    def thumbprint(self, name: str) -> str:
+        """Of the account key of a CA (RFC 7638), which is made if it may be and there is none; without a request."""
+        with self._locks[name]:
+            self._made(name)
+            reference = self._services.authority(name).account_key
+            return thumbprint(load_signer(self._services.read_secret(reference), reference).jwk)
 
     def opened(self, name: str, scope: Scope) -> AcmeClient:
         """A client of a CA by the account key that is there: no key is made, and no account looked for or registered.
@@ -91,12 +100,26 @@ class Authorities:
     # --- the account ---
 
     def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> None:
+        """One of the runs that come at once finds or registers the account; the others take it over."""
         if client.account is not None:
             return
-        url = None if new else client.find_account(scope)
-        if url is None:
-            url = self._register(client, name, scope)
-        self._services.accounts().remember(client.directory_url, thumbprint(client.signer.jwk), url)
+        accounts = self._services.accounts()
+        digest = thumbprint(client.signer.jwk)
+
+        def known() -> str | None:
+            return accounts.url(client.directory_url, digest)
+
+        key = json.dumps(["account", client.directory_url, digest])
+        what = f"the account at {client.host}"
+        with lease(key, self._services, scope.certificate, what=what, unless=lambda: known() is not None):
+            url = known()
+            if url is not None:
+                client.use_account(url)
+                return
+            url = None if new else client.find_account(scope)
+            if url is None:
+                url = self._register(client, name, scope)
+            accounts.remember(client.directory_url, digest, url)
 
     def _register(self, client: AcmeClient, name: str, scope: Scope) -> str:
         authority = self._services.authority(name)
@@ -116,6 +139,12 @@ class Authorities:
             )
         scope.step(f"registered the account {url}")
         return url
+
+    def _made(self, name: str) -> bool:
+        """Make the account key where it is missing; whether this run has made it."""
+        if name not in self._new:
+            self._new[name] = self._make_key(self._services.authority(name))
+        return self._new[name]
 
     def _make_key(self, authority: Authority) -> bool:
         """Make the account key where there is none and a run may; whether it was made just now."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ci_acme.core import renewal
@@ -60,55 +62,109 @@ def _signal(error: CiAcmeError, services: Services) -> CiAcmeError:
     return error
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the stores hold, and what follows from it. `memory` is what the CA said of the best certificate."""
+
+    views: list[StoreView]
+    selection: Selection
+    memory: RenewalMemory | None
+    renew_after: datetime | None
+    decision: Decision
+
+    @property
+    def best(self) -> StoreView | None:
+        """The view of the store that has the right certificate."""
+        return None if self.selection.best is None else self.views[self.selection.best]
+
+    @property
+    def ordering(self) -> bool:
+        """Whether the CA has to issue a certificate."""
+        return self.decision.action in {Action.ISSUE, Action.RENEW}
+
+
 def _process(job: Job, services: Services, outcome: Outcome) -> None:
-    spec = job.spec
-    now = services.clock.now()
+    look = _look(job, services, outcome)
+    outcome.reason = look.decision.reason
+    if look.ordering:
+        outcome.kind = _order_kind(job, look.views, look.selection, look.memory, services)
+    if services.dry_run:
+        _would(job, look, outcome)
+    elif look.ordering:
+        look = _order(job, look, services, outcome)
+        if look.ordering:
+            return
+        outcome.reason = look.decision.reason
+    if not services.dry_run:
+        _bring_into_line(job, look, services, outcome)
+    if look.best is not None:
+        assert look.best.facts is not None
+        outcome.take(look.best.facts)
+        outcome.order = look.best.metadata.order if look.best.metadata else None
+        outcome.renew_after = look.renew_after
+
+
+def _look(job: Job, services: Services, outcome: Outcome, earlier: _Look | None = None) -> _Look:
+    """Read the stores and decide. After an `earlier` look the CA is not asked again, and `--force` is done with if
+    another run has put a new certificate there meanwhile.
+    """
+    spec, now = job.spec, services.clock.now()
     views = read_stores(job, services)
     selection = select(spec, views, now)
     memory: RenewalMemory | None = None
     renew_after = None
+    replaced = False
     if selection.best is not None:
         best = views[selection.best]
         assert best.facts is not None
         assert best.metadata is not None
-        memory = _consult_ca(job, best.facts, best.metadata, services, outcome)
-        renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
-    decision = decide(selection, renew_after, now, force=services.force)
-    outcome.reason = decision.reason
-    if decision.action in {Action.ISSUE, Action.RENEW}:
-        outcome.kind = _order_kind(job, views, selection, memory, services)
-    if services.dry_run:
-        _would(job, views, selection, decision, outcome)
-    elif decision.action in {Action.KEEP, Action.DELIVER}:
-        assert selection.best is not None
-        assert renew_after is not None
-        metadata = views[selection.best].metadata
-        assert metadata is not None
-        fresh = metadata.with_renewal(memory, renew_after)
-        _remember(job, views, selection, fresh, services)
-        if decision.action is Action.DELIVER:
-            outcome.stores = _deliver(job, selection.best, decision, fresh, services)
-            outcome.error = next((store.error for store in outcome.stores if store.error), None)
+        replaced = earlier is not None and (earlier.best is None or earlier.best.facts != best.facts)
+        if earlier is None:
+            memory = _consult_ca(job, best.facts, best.metadata, services, outcome)
         else:
-            outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, views)]
-    else:
-        from ci_acme.runner.issuing import issue
+            memory = best.metadata.renewal if replaced else earlier.memory
+        renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
+    decision = decide(selection, renew_after, now, force=services.force and not replaced)
+    return _Look(views, selection, memory, renew_after, decision)
 
+
+def _order(job: Job, look: _Look, services: Services, outcome: Outcome) -> _Look:
+    """Issue or renew, unless another run does it meanwhile; the last look, which says which of the two it was."""
+    from ci_acme.runner.flight import alone
+    from ci_acme.runner.issuing import issue
+
+    def settled() -> bool:
+        nonlocal look
+        look = _look(job, services, outcome, look)
+        return not look.ordering
+
+    with alone(job.spec, services, unless=settled) as grant:
+        if grant is None or settled():  # another run may have published between the first look and the lease
+            return look
+        decision, selection = look.decision, look.selection
         predecessor = None if selection.predecessor is None else job.stores[selection.predecessor]
-        services.notify(
-            Started(spec.name, "renewing" if decision.action is Action.RENEW else "issuing", decision.reason)
-        )
-        issue(job, predecessor, services, outcome)
+        action = "renewing" if decision.action is Action.RENEW else "issuing"
+        services.notify(Started(job.spec.name, action, decision.reason))
+        issue(job, predecessor, services, outcome, grant.check)
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
-        return
-    if selection.best is not None:
-        best = views[selection.best]
-        assert best.facts is not None
-        outcome.take(best.facts)
-        outcome.order = best.metadata.order if best.metadata else None
-        outcome.renew_after = renew_after
-    if not services.dry_run:
-        outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+    return look
+
+
+def _bring_into_line(job: Job, look: _Look, services: Services, outcome: Outcome) -> None:
+    """Keep what is there, and deliver it to the stores that do not have it."""
+    selection, decision = look.selection, look.decision
+    assert selection.best is not None
+    assert look.best is not None
+    assert look.best.metadata is not None
+    assert look.renew_after is not None
+    fresh = look.best.metadata.with_renewal(look.memory, look.renew_after)
+    _remember(job, look.views, selection, fresh, services)
+    if decision.action is Action.DELIVER:
+        outcome.stores = _deliver(job, selection.best, decision, fresh, services)
+        outcome.error = next((store.error for store in outcome.stores if store.error), None)
+    else:
+        outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, look.views)]
+    outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
 
 
 def read_stores(job: Job, services: Services) -> list[StoreView]:
@@ -177,6 +233,19 @@ def _consult_ca(
     return fresh
 
 
+def _order_kind(
+    job: Job, views: list[StoreView], selection: Selection, memory: RenewalMemory | None, services: Services
+) -> OrderKind:
+    """What the order is to the CA."""
+    limits = services.authority(job.spec.authority).limits
+    if selection.predecessor is None:
+        return OrderKind.NEW
+    replaced = views[selection.predecessor]
+    if memory is None and replaced.metadata is not None:
+        memory = replaced.metadata.renewal
+    return order_kind(job.spec.names, replaced.facts, memory, services.clock.now(), limits)
+
+
 def _remember(job: Job, views: list[StoreView], selection: Selection, fresh: Metadata, services: Services) -> None:
     """Write what the CA said about renewal beside the certificate, where it changed."""
     for index, (store, view) in enumerate(_pairs(job, views)):
@@ -205,27 +274,14 @@ def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, servic
     return [by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores]
 
 
-def _order_kind(
-    job: Job, views: list[StoreView], selection: Selection, memory: RenewalMemory | None, services: Services
-) -> OrderKind:
-    """What the order is to the CA."""
-    limits = services.authority(job.spec.authority).limits
-    if selection.predecessor is None:
-        return OrderKind.NEW
-    replaced = views[selection.predecessor]
-    if memory is None and replaced.metadata is not None:
-        memory = replaced.metadata.renewal
-    return order_kind(job.spec.names, replaced.facts, memory, services.clock.now(), limits)
-
-
-def _would(job: Job, views: list[StoreView], selection: Selection, decision: Decision, outcome: Outcome) -> None:
+def _would(job: Job, look: _Look, outcome: Outcome) -> None:
     """The result of a dry run: the action, and what it would cost of the CA's limits."""
+    decision, ordering = look.decision, look.ordering
     outcome.action = _WOULD[decision.action]
-    ordering = decision.action in {Action.ISSUE, Action.RENEW}
     touched = range(len(job.stores)) if ordering else decision.missing
     outcome.stores = [
         StoreOutcome(store.provider, store.target, "would-write" if i in touched else "kept", view.version)
-        for i, (store, view) in enumerate(_pairs(job, views))
+        for i, (store, view) in enumerate(_pairs(job, look.views))
     ]
     outcome.cost = {
         "orders": int(ordering),

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def issue(job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome) -> None:
+def issue(
+    job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome, guard: Callable[[], None]
+) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). Raises
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `guard`
+    raises `LeaseLost` if another run has taken over: then nothing is finalized, kept or published any more. Raises
     `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
-    work = _Issuing(job, services, outcome)
+    work = _Issuing(job, services, outcome, guard)
     key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
     work.publish(key, issued)
 
@@ -49,7 +52,8 @@ def _ari_id(store: CertificateStore, services: Services) -> str | None:
 class _Issuing:
     """One certificate under way."""
 
-    def __init__(self, job: Job, services: Services, outcome: Outcome) -> None:
+    def __init__(self, job: Job, services: Services, outcome: Outcome, guard: Callable[[], None]) -> None:
+        self._guard = guard
         self._job = job
         self._services = services
         self._outcome = outcome
@@ -71,10 +75,12 @@ class _Issuing:
             if found is None:
                 request = self._request(generate_key(self._job.spec.key), replaces)
                 preflight = preflight or self._preflight()
-                preflight.require(client.directory(self._scope).caa_identities, client.account)
                 keep = self._keeper(client, request)
                 with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
-                    issued = obtain(client, request, solver, scope=self._scope, on_order=keep)
+                    preflight.require(client.directory(self._scope).caa_identities, client.account)
+                    issued = obtain(
+                        client, request, solver, scope=self._scope, on_order=keep, before_finalize=self._guard
+                    )
                 found = key_to_pem(request.key), issued
             dns_seconds = found[1].dns_seconds
             return found
@@ -92,7 +98,9 @@ class _Issuing:
         begun = services.clock.monotonic()
         bundle = Bundle(key, issued.certificate_pem, issued.chain_pem)
         metadata = self._metadata(issued)
-        outcome.stores = publish(self._job.stores, bundle, metadata, services, self._job.spec.name, action="written")
+        outcome.stores = publish(
+            self._job.stores, bundle, metadata, services, self._job.spec.name, action="written", guard=self._guard
+        )
         outcome.error = next((result.error for result in outcome.stores if result.error), None)
         if any(result.error is None for result in outcome.stores):
             for store in self._holders:
@@ -139,7 +147,7 @@ class _Issuing:
                 return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
-        return resume(client, pending.order, request, scope=self._scope)
+        return resume(client, pending.order, request, scope=self._scope, before_finalize=self._guard)
 
     # --- what is kept ---
 
@@ -163,6 +171,7 @@ class _Issuing:
 
     def _stage(self, pending: PendingOrder) -> None:
         """In the first store that takes it. Raises its `DeliveryError` if none does."""
+        self._guard()  # what is kept there may be of the run that took over
         failure: DeliveryError | None = None
         for store in self._holders:
             try:

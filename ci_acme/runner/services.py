@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ci_acme.runner.quota import Quota
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
+    from ci_acme.state.leases import Leases
 
 
 class Services:
@@ -172,6 +173,12 @@ class Services:
         from ci_acme.state.accounts import Accounts
 
         return Accounts(self.state())
+
+    def leases(self) -> Leases:
+        """Who works on what."""
+        from ci_acme.state.leases import Leases
+
+        return Leases(self.state(), self.clock)
 
     def sweep(self) -> None:
         """After an order: remove the challenge values that runs which are over have left. Never raises."""

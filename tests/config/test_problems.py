@@ -96,6 +96,11 @@ CASES: list[tuple[str, str, list[str]]] = [
         "version: 1\nstate: postgresql://u:hunter2@h/d",
         [("2:8: state: must not hold a password; PGPASSWORD or PGPASSFILE gives it to PostgreSQL")],
     ),
+    (
+        "version: 1",
+        "version: 1\nstate: postgresql://u@h/d?sslmode=require&password=hunter2",
+        [("2:8: state: must not hold a password; PGPASSWORD or PGPASSFILE gives it to PostgreSQL")],
+    ),
     ("version: 1", "version: 1\nstate:", ["2:7: state: must be a string, and is empty"]),
     ("version: 1", "version: 1\npolicy: ''", ["2:9: policy: must not be empty"]),
     ("authorities:\n" + AUTHORITY, "authorities: {}\n", ["2:14: authorities: must not be empty"]),

@@ -1,6 +1,7 @@
-"""A process beside others on one state file.
+"""A process beside others on one state.
 
-Usage: driver.py increment PATH TIMES | reserve PATH TIMES | journal PATH | read-only PATH.
+Usage: driver.py increment STATE TIMES | reserve STATE TIMES | journal STATE | read-only PATH.
+STATE is a path of SQLite or a URL.
 """
 
 from __future__ import annotations
@@ -14,24 +15,28 @@ from pathlib import Path
 from ci_acme.clock import SystemClock
 from ci_acme.core.budget import OrderKind, order_spends
 from ci_acme.state.buckets import Buckets
-from ci_acme.state.engine import ABSENT, Conflict, Engine, usable_state
+from ci_acme.state.engine import ABSENT, Conflict, Engine, open_state, usable_state
 from ci_acme.state.journal import Journal
 from ci_acme.state.memory import MemoryEngine
 from tests.state.support import LIMITS, ZONE, placed, sqlite_engine, txt
 
 
 def main() -> None:
-    what, path = sys.argv[1], Path(sys.argv[2])
+    what, place = sys.argv[1], sys.argv[2]
     if what == "read-only":
         read_only_checkout()
         return
-    with closing(sqlite_engine(path)) as engine:
+    with closing(engine_at(place)) as engine:
         if what == "increment":
             sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
         elif what == "reserve":
             sys.stdout.write(f"{sum(reserve(engine, number) for number in range(int(sys.argv[3])))}\n")
         else:
             journal_for_ever(engine)
+
+
+def engine_at(place: str) -> Engine:
+    return open_state(place, clock=SystemClock()) if "://" in place else sqlite_engine(Path(place))
 
 
 def read_only_checkout() -> None:
