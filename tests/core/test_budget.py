@@ -23,6 +23,7 @@ from ci_acme.core.budget import (
     When,
     account_spends,
     after,
+    blamed,
     failure_spends,
     from_ns,
     order_spends,
@@ -36,6 +37,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 SECOND = 10**9
 SETS = [["a.example.com"], ["b.example.com"], ["a.example.com", "b.example.com"], ["x.example.net", "c.example.com"]]
+BOTH = "x.a.test,y.b.test"
 LIMITS = Limits(
     certificates_per_domain=Rate(7, 7 * DAY),
     certificates_per_name_set=Rate(3, 7 * DAY),
@@ -316,3 +318,32 @@ def test_times_are_exact_and_never_shown_too_early() -> None:
     assert from_ns(possible_at(Spend(Limit.ORDERS_PER_ACCOUNT, "k", Rate(1, HOUR), When.ORDER), 0, 7)) == datetime(
         1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "retry_after", "limit", "key"),
+    [
+        ('too many certificates (50) already issued for "b.test"', 99, "certificates_per_domain", "b.test"),
+        ("too many certificates (5) for this exact set of identifiers", 99, "certificates_per_name_set", BOTH),
+        ("too many new orders (300) from this account in the last 3h0m0s", 10**6, "orders_per_account", "ours"),
+        ('too many failed authorizations (5) for "x.a.test" in the last 1h0m0s', 99, "failures_per_name", "x.a.test"),
+        ("slow down", 30, "orders_per_account", "ours"),
+        ("slow down", 100_000, "certificates_per_name_set", BOTH),
+        ("slow down", 10**6, None, None),
+        ('too many certificates (50) already issued for "c.test"', 99, None, None),
+    ],
+)  # fmt: skip
+def test_which_bucket_a_ca_means(text: str, retry_after: int, limit: str | None, key: str | None) -> None:
+    spends = order_spends(
+        PROFILES["letsencrypt"], OrderKind.NEW, ["x.a.test", "y.b.test"], ["a.test", "b.test"], "ours"
+    )
+    account = next(spend for spend in spends if spend.limit is Limit.ORDERS_PER_ACCOUNT)
+    now = to_ns(NOW)
+    used = account.rate.spent(now, now)
+    found = blamed(spends, {account: used}, now, retry_after * SECOND, text)
+    assert (found.limit.value if found else None, found.key if found else None) == (limit, key)
+
+
+def test_an_exempt_order_is_blamed_on_nothing() -> None:
+    spends = order_spends(PROFILES["letsencrypt"], OrderKind.ARI, ["x.a.test"], [], "ours")
+    assert blamed(spends, {}, to_ns(NOW), SECOND, "too many certificates for this exact set") is None

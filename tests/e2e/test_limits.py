@@ -287,3 +287,27 @@ def test_failed_validations_do_not_lock_an_account_out(blind: SandboxLab, table:
     assert left(plan(blind))["failures_per_name"] == (WWW, 0, 2)
     blind.web["names"] = [f"another.{ZONE}"]
     assert blind.issue().status == 4
+
+
+def test_new_accounts_are_counted_too(sandbox: SandboxLab) -> None:
+    limit(sandbox, accounts_per_address="1/3h")
+    assert sandbox.issue().status == 0
+    (sandbox.directory / ".ci-acme" / "account.pem").unlink()
+    ran = sandbox.issue("--force")
+    assert ran.status == 8
+    details = ran.certificate["error"]["details"]
+    assert details["limit"] == "accounts_per_address"
+    assert 10_700 < seconds_until(details["retry_at"]) <= 10_801
+    assert sandbox.ca.log.counts([201])["newAccount"] == 1
+
+
+def test_the_ca_refuses_an_account(sandbox: SandboxLab) -> None:
+    limit(sandbox, accounts_per_address="10/3h")
+    sandbox.ca.faults.rate_limit("newAccount", times=None, retry_after=600)
+    said = sandbox.issue().certificate["error"]["details"]["retry_at"]
+    sandbox.ca.faults.clear()
+    asked = sandbox.ca.log.counts([201])["newAccount"]
+    ran = sandbox.issue()
+    assert ran.status == 8
+    assert abs((time(ran.certificate["error"]["details"]["retry_at"]) - time(said)).total_seconds()) <= 1
+    assert sandbox.ca.log.counts([201])["newAccount"] == asked == 0
