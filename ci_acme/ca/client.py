@@ -13,7 +13,7 @@ from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
 from ci_acme.ca.parallel import parallel, width_for
-from ci_acme.ca.problems import problem_kind
+from ci_acme.ca.problems import clean, problem_kind
 from ci_acme.ca.renewal import RenewalReply, fetch_renewal_info, renewal_info_url
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.signed import AcmeTransport
@@ -243,7 +243,8 @@ class AcmeClient:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")
             status = reply.json().get("status", "valid")
             if status != "valid":
-                raise AccountError(f"the account {reply.location} is {status!r}", fix="use another account key")
+                said = clean(status) or "in no state that RFC 8555 knows"
+                raise AccountError(f"the account {reply.location} is {said}", fix="use another account key")
             self._account = reply.location
             return reply.location
 
