@@ -65,7 +65,7 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         best = views[selection.best]
         assert best.facts is not None
         assert best.metadata is not None
-        memory = _consult_ca(job, best.facts, best.metadata, services)
+        memory = _consult_ca(job, best.facts, best.metadata, services, outcome)
         renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
     decision = decide(selection, renew_after, now, force=services.force)
     outcome.reason = decision.reason
@@ -143,7 +143,9 @@ def label_of(store: CertificateStore) -> str:
     return f"{store.provider}:{store.target}"
 
 
-def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services: Services) -> RenewalMemory | None:
+def _consult_ca(
+    job: Job, facts: CertificateFacts, metadata: Metadata, services: Services, outcome: Outcome
+) -> RenewalMemory | None:
     """ARI, if the policy wants it, the CA has it, and its Retry-After has passed; else what is remembered."""
     memory = metadata.renewal
     now = services.clock.now()
@@ -151,14 +153,16 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
         return memory
     if not renewal.may_ask(memory, now, facts.not_after):
         return memory
+    scope = services.scope(job.spec.name)
     try:
-        scope = services.scope(job.spec.name)
         window = services.connections.renewal_window(job.spec.authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:
         services.notify(Warned(job.spec.name, f"no renewal information from the CA: {error.message}"))
         return renewal.failed(memory, now, temporary=error.retryable)
+    finally:
+        outcome.acme_requests += scope.requests.total
     fresh = renewal.answered(memory, window, now, random.random())  # noqa: S311 - spreads load, guards nothing
     if fresh.explanation_url and fresh.explanation_url != memory.explanation_url:
         services.notify(Warned(job.spec.name, f"the CA explains its renewal window at {fresh.explanation_url}"))

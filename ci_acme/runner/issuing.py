@@ -73,7 +73,7 @@ class _Issuing:
             dns_seconds = found[1].dns_seconds
             return found
         finally:
-            outcome.acme_requests = self._scope.requests.total
+            outcome.acme_requests += self._scope.requests.total
             outcome.dns_changes = solver.changes
             outcome.seconds["dns"] = dns_seconds
             outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds

@@ -42,7 +42,7 @@ class Answer:
         return document
 
 
-class Cut(Exception):  # noqa: N818  # it is what happens
+class Cut(Exception):
     """The connection ends without an answer."""
 
 
