@@ -141,7 +141,8 @@ def test_what_the_directory_says_about_the_ca_is_read() -> None:
         "newNonce": f"{BASE}/n", "newAccount": f"{BASE}/a", "newOrder": f"{BASE}/o", "newAuthz": f"{BASE}/z",
         "meta": {
             "termsOfService": "https://ca.example/terms", "website": "https://ca.example/",
-            "caaIdentities": ["ca.example"], "externalAccountRequired": True, "profiles": {"short": "six days"}, "unknown": {"a": 1},
+            "caaIdentities": ["ca.example"], "externalAccountRequired": True,
+            "profiles": {"short": "six days"}, "unknown": {"a": 1},
         },
         "a random entry": "https://community.example/t/1",
     }  # fmt: skip

@@ -28,7 +28,7 @@ def main(port: int, dns_port: int) -> None:
         make(self, *arguments, **options)
         self.port = dns_port
 
-    dns.resolver.Resolver.__init__ = with_port  # type: ignore[method-assign]
+    dns.resolver.Resolver.__init__ = with_port  # type: ignore[method-assign, assignment]  # a patch
     application = importlib.import_module("acme2certifier.share.acme2certifier_wsgi").application
     make_server("127.0.0.1", port, application, Threads).serve_forever()
 
