@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.connect import is_loopback
+from ci_acme.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
 from ci_acme.ca.scope import Scope

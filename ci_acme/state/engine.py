@@ -133,11 +133,11 @@ def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
     return engine, None
 
 
-_LATER: Final = ("postgresql", "s3", "gs", "az")
+_LATER: Final = ("postgresql",)
 
 
 def open_state(url: str, *, clock: Clock) -> Engine:
-    """The engine that a config's `state` names: `sqlite:PATH`. Costs nothing until it is used.
+    """The engine that a config's `state` names: `sqlite:PATH`, `s3://…`. Costs nothing until it is used.
 
     Raises `NotAvailable` for engines of the contract that this version does not have, `ConfigError` for anything else.
     """
@@ -146,6 +146,10 @@ def open_state(url: str, *, clock: Clock) -> Engine:
         from ci_acme.state.sqlite import SqliteEngine
 
         return SqliteEngine(Path(rest), clock=clock)
+    if scheme in ("s3", "gs", "az") and rest.startswith("//"):
+        from ci_acme.state.objects import open_objects
+
+        return open_objects(url, clock=clock)
     if separator and scheme in _LATER:
         raise NotAvailable(f"state in {scheme}: is not part of this version", fix="use state: sqlite:PATH")
     raise ConfigError(

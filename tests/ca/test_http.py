@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ci_acme.ca.connect import Connection, Dialer
+from ci_acme.connect import Connection, Dialer
 from ci_acme.ca.http import MAX_BODY, Headers, HttpResponse, HttpsPool, RequestRecord, split_url
 from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.trouble import StaleConnection, TlsFailure
