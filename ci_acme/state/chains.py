@@ -97,7 +97,7 @@ class Chains:
         while True:
             tail = self._read_tail(stream)
             begin = max(after, tail.part.base)
-            parts = [] if not tail.number else self._earlier_parts(stream, tail, begin)
+            parts = [] if tail.number <= begin + 1 else self._earlier_parts(stream, tail, begin)
             if None not in parts:
                 every = [record for part in (*parts, tail.part) if part for record, _ in part.records]
                 return [record for record in every if record.number > begin]

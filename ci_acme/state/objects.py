@@ -147,7 +147,7 @@ class ObjectEngine:
 _USAGE = "use state: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
 
 
-def open_objects(url: str, *, clock: Clock) -> ObjectEngine:
+def open_objects(url: str, *, clock: Clock, part_size: int = PART_SIZE) -> ObjectEngine:
     """The engine of such a URL; asks nobody. Raises `ConfigError`, `StateError`."""
     scheme, _, rest = url.partition("://")
     name, _, prefix = rest.partition("/")
@@ -167,4 +167,4 @@ def open_objects(url: str, *, clock: Clock) -> ObjectEngine:
         from ci_acme.state.buckets.azure import Azure
 
         cloud = Azure(name, clock=clock, wire=wire)
-    return ObjectEngine(Bucket(cloud, wire, clock=clock), prefix, clock=clock)
+    return ObjectEngine(Bucket(cloud, wire, clock=clock), prefix, clock=clock, part_size=part_size)

@@ -77,7 +77,7 @@ class Gcs:
         if reply.ok:
             return ""
         text = reply.body[:4096].decode(errors="replace")
-        if reply.status == 404 and "bucket" in text:
+        if reply.status == 404 and "bucket does not exist" in text:
             return "NoSuchBucket"
         match = re.search(r'"reason": ?"(\w{1,80})"', text)
         return match[1] if match else ""
