@@ -194,7 +194,7 @@ class Bucket:
     def time(self, name: str) -> float:
         """Seconds since the epoch on the service's clock, to the second; asks for the object `name`, there or not."""
         reply = self._ask(self._cloud.get(name))
-        if reply.status != 404:
+        if reply.status != 404 or self._is_no_bucket(reply):
             self._require(reply, f"read {name}")
         try:
             return parsedate_to_datetime(reply.headers["date"]).timestamp()

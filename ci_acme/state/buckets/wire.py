@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -60,21 +61,15 @@ class Wire:
         self._idle: dict[tuple[str, str], list[Connection]] = {}
 
     def send(self, request: Request, *, timeout: float) -> Reply:
-        """One request and its whole reply, whatever the status, in `timeout` seconds. Raises `Unreachable`.
-
-        A kept connection that the server closed meanwhile is replaced once, as its request was never read.
-        """
+        """One request and its whole reply, whatever the status, in `timeout` seconds. Raises `Unreachable`."""
         ends = time.monotonic() + timeout
         key = urlsplit(request.url)[:2]
-        while True:
-            connection, kept = self._take(key)
-            try:
-                return self._exchange(connection, key, request, ends)
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                if kept and not connection.answered and not isinstance(error, TimeoutError):
-                    continue
-                raise Unreachable(f"{key[1]}: {_in_words(error)}") from None
+        connection = self._take(key)
+        try:
+            return self._exchange(connection, key, request, ends)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(f"{key[1]}: {_in_words(error)}") from None
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -100,18 +95,35 @@ class Wire:
         connection.close()
         return reply
 
-    def _take(self, key: tuple[str, str]) -> tuple[Connection, bool]:
+    def _take(self, key: tuple[str, str]) -> Connection:
+        """A kept connection that the server has not closed, else a new one.
+
+        A request on a connection that is closed meanwhile may have been read, so that it is never repeated here.
+        """
         with self._lock:
-            kept = self._idle.get(key)
-            if kept:
-                return kept.pop(), True
+            kept = self._idle.get(key, [])
+            while kept:
+                connection = kept.pop()
+                if not _has_ended(connection):
+                    return connection
+                connection.close()
         scheme, netloc = key
         parts = urlsplit(f"//{netloc}")
         host = parts.hostname or ""
         if scheme == "https":
             tls = self._trust.context()
-            return Connection(host, parts.port or 443, tls=tls, dialer=self._dialer, proxy=find_proxy(host)), False
-        return Connection(host, parts.port or 80, tls=None, dialer=self._dialer, proxy=None), False
+            return Connection(host, parts.port or 443, tls=tls, dialer=self._dialer, proxy=find_proxy(host))
+        return Connection(host, parts.port or 80, tls=None, dialer=self._dialer, proxy=None)
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether something came on an idle connection: its end, or what nobody asked for."""
+    if connection.sock is None:
+        return True
+    try:
+        return bool(select.select([connection.sock], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
 
 
 def _in_words(error: Exception) -> str:
