@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -198,6 +197,8 @@ class Chains:
 
     def _earlier_parts(self, stream: str, tail: _Tail, begin: int) -> Sequence[Part | None]:
         """The parts before the last with records beyond `begin`, in order; None for one that is gone."""
+        from concurrent.futures import ThreadPoolExecutor
+
         numbers = [number for number in sorted(self._numbers(stream)) if number <= tail.number]
         wanted = [number for number, following in pairwise(numbers) if following > begin + 1]
 

@@ -37,7 +37,7 @@ LATER = "2999-01-01T00:00:00Z"
 
 
 class Routes:
-    """A server that answers by path: `routes[path]` gets (method, body or query, headers) and returns status and text."""
+    """A server by path: `routes[path]` gets (method, body or query, headers) and returns (status, text)."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Callable[[str, str, Any], tuple[int, str]]] = {}

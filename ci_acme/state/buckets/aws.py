@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import re
 from collections.abc import Mapping
@@ -176,6 +175,10 @@ def _document_keys(reply: Reply, where: str) -> AwsKeys:
 
 
 def _section(path: Path, name: str) -> Mapping[str, str]:
+    if not path.is_file():
+        return {}
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")

@@ -9,8 +9,6 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from email.utils import format_datetime
-from html import unescape
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -72,6 +70,8 @@ class Azure:
         return Request("GET", f"{self._endpoint}/{self._container}?{urlencode(query, quote_via=quote)}")
 
     def signed(self, request: Request) -> Request:
+        from email.utils import format_datetime
+
         headers = {
             **request.headers,
             "x-ms-date": format_datetime(self._clock.now(), usegmt=True),
@@ -156,5 +156,7 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _inner(text: str, element: str) -> str:
+    from html import unescape
+
     match = re.search(rf"<{element}[^>]*>(.*?)</{element}>", text, re.DOTALL)
     return unescape(match[1]) if match else ""

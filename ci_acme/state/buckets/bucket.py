@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
 
 from ci_acme.errors import Interrupted, StateError, StateUnavailable
@@ -193,6 +192,8 @@ class Bucket:
 
     def time(self, name: str) -> float:
         """Seconds since the epoch on the service's clock, to the second; asks for the object `name`, there or not."""
+        from email.utils import parsedate_to_datetime
+
         reply = self._ask(self._cloud.get(name))
         if reply.status != 404 or self._is_no_bucket(reply):
             self._require(reply, f"read {name}")

@@ -9,8 +9,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from html import unescape
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -92,6 +90,8 @@ class S3:
                 self._region = region
                 return True
             if code == "RequestTimeTooSkewed" and not self._skew:
+                from email.utils import parsedate_to_datetime
+
                 self._skew = parsedate_to_datetime(reply.headers["date"]) - self._clock.now()
                 return True
             if code in _EXPIRED:
@@ -162,5 +162,7 @@ def _suffix(region: str) -> str:
 
 
 def _inner(text: str, element: str) -> str:
+    from html import unescape
+
     match = re.search(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
     return unescape(match[1]) if match else ""
