@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
 from ci_acme.ca.lifecycle import register
 from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_text
+from ci_acme.connect import is_loopback
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
 from ci_acme.runner.flight import lease
