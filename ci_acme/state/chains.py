@@ -17,7 +17,7 @@ from typing import Final
 
 from ci_acme.errors import StateError, StateUnavailable
 from ci_acme.ports import Clock
-from ci_acme.state.buckets.bucket import ABSENT, Backoff, Bucket, Condition, Refused
+from ci_acme.state.clouds.bucket import ABSENT, Backoff, Bucket, Condition, Refused
 from ci_acme.state.engine import Conflict, Record
 from ci_acme.state.segments import EMPTY, HEAD_SIZE, Part, decode_name, encode_name, new_id, pack_part, unpack_part
 

@@ -140,9 +140,10 @@ def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
 def open_state(url: str, *, clock: Clock) -> Engine:
     """The engine that a config's `state` names: `sqlite:PATH`, `postgresql://…`, `s3://…`, `gs://…`, `az://…`.
 
-    Costs nothing until it is used. Raises `NotAvailable` for engines that this version or installation does not have, `ConfigError` for anything else.
+    Costs nothing until it is used. Raises `NotAvailable` for engines that this version or installation does not have,
+    `ConfigError` for anything else.
     """
-    scheme, separator, rest = url.partition(":")
+    scheme, _, rest = url.partition(":")
     if scheme == "sqlite" and rest:
         from ci_acme.state.sqlite import SqliteEngine
 

@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from ci_acme.clock import SystemClock
 from ci_acme.errors import ConfigError, StateError
-from ci_acme.state.buckets.aws import AwsKeys, AwsSource
-from ci_acme.state.buckets.azure import Azure
-from ci_acme.state.buckets.bucket import ABSENT, Bucket
-from ci_acme.state.buckets.entra import EntraSource
-from ci_acme.state.buckets.gcs import Gcs
-from ci_acme.state.buckets.google import GoogleSource
-from ci_acme.state.buckets.s3 import S3, canonical_query, sign
-from ci_acme.state.buckets.wire import Reply, Unreachable, Wire
+from ci_acme.state.clouds.aws import AwsKeys, AwsSource
+from ci_acme.state.clouds.azure import Azure
+from ci_acme.state.clouds.bucket import ABSENT, Bucket
+from ci_acme.state.clouds.entra import EntraSource
+from ci_acme.state.clouds.gcs import Gcs
+from ci_acme.state.clouds.google import GoogleSource
+from ci_acme.state.clouds.s3 import S3, canonical_query, sign
+from ci_acme.state.clouds.wire import Reply, Unreachable, Wire
 from tests.servers.buckets import Buckets
 from tests.state.object_support import QuickClock
 
