@@ -110,21 +110,12 @@ class Services:
         with self._lock:
             if self._state is None:
                 from ci_acme.runner.leftovers import announce
-                from ci_acme.state.engine import open_state
-                from ci_acme.state.memory import MemoryEngine
+                from ci_acme.state.engine import usable_state
 
-                self._state = open_state(self.config.state, clock=self.clock)
-                try:
-                    announce(self._state, self)
-                except StateError as error:
-                    self.notify(
-                        Warned(
-                            "",
-                            "nothing is remembered between runs, and runs at the same time do not wait for each other: "
-                            f"{error.message}; {error.fix}",
-                        )
-                    )
-                    self._state = MemoryEngine()
+                self._state, warning = usable_state(self.config.state, clock=self.clock)
+                if warning is not None:
+                    self.notify(Warned("", warning))
+                announce(self._state, self)
             return self._state
 
     def accounts(self) -> Accounts:
