@@ -151,7 +151,9 @@ def open_state(url: str, *, clock: Clock) -> Engine:
 
         return open_objects(url, clock=clock)
     if separator and scheme in _LATER:
-        raise NotAvailable(f"state in {scheme}: is not part of this version", fix="use state: sqlite:PATH or s3://…, gs://…, az://…")
+        raise NotAvailable(
+            f"state in {scheme}: is not part of this version", fix="use state: sqlite:PATH or s3://…, gs://…, az://…"
+        )
     raise ConfigError(
         "state is none of the kinds that ci-acme knows", fix="use state: sqlite:PATH, such as sqlite:.ci-acme/state.db"
     )
