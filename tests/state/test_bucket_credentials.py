@@ -219,6 +219,8 @@ def test_s3_addresses_and_what_it_learns(wire: Wire) -> None:
     assert "/eu-west-1/s3/" in signed.headers["Authorization"]
     dotted = S3("a.bucket", clock=CLOCK, wire=wire, environment={**environment, "AWS_REGION": "cn-north-1"})
     assert dotted.signed(dotted.get("x")).url == "https://s3.cn-north-1.amazonaws.com.cn/a.bucket/x"
+    assert dotted.learn(Reply(400, {}, b"<Code>AuthorizationHeaderMalformed</Code><Region>cn-northwest-1</Region>"))
+    assert "cn-northwest-1" in dotted.signed(dotted.get("x")).url
     skewed = Reply(403, {"date": "Wed, 25 Nov 2026 02:00:00 GMT"}, b"<Code>RequestTimeTooSkewed</Code>")
     assert cloud.learn(skewed)
     assert cloud.signed(cloud.get("x")).headers["x-amz-date"].startswith("20261125T02")

@@ -83,7 +83,9 @@ class S3:
         return Request(request.method, url, headers, request.body)
 
     def learn(self, reply: Reply) -> bool:
-        region = reply.headers.get("x-amz-bucket-region", "")
+        region = reply.headers.get("x-amz-bucket-region") or _inner(
+            reply.body[:4096].decode(errors="replace"), "Region"
+        )
         code = self.code(reply)
         with self._lock:
             if region != self._region and _REGION.match(region):
