@@ -143,7 +143,7 @@ class AcmeClient:
         """
         directory = self.directory(scope)
         if profile is not None:
-            _check_profile(profile, directory, self.host)
+            check_profile(profile, directory, self.host)
         payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name} for name in names]}
         if profile is not None:
             payload["profile"] = profile
@@ -310,7 +310,8 @@ class AcmeClient:
         return reply
 
 
-def _check_profile(profile: str, directory: Directory, host: str) -> None:
+def check_profile(profile: str, directory: Directory, host: str) -> None:
+    """Raises `OrderRefused` for a profile that the directory does not offer."""
     if profile in directory.profiles:
         return
     offered = "; ".join(f"{name} ({text})" if text else name for name, text in sorted(directory.profiles.items()))

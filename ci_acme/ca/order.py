@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from ci_acme.ca.authorize import Authorizer, Pace
 from ci_acme.ca.client import AcmeClient
+from ci_acme.ca.expect import NotAsExpected, require
 from ci_acme.ca.jws import b64
 from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
 from ci_acme.ca.messages import Order
@@ -26,7 +28,11 @@ from ci_acme.errors import (
     OrderRefused,
 )
 from ci_acme.model.material import CertificateFacts
+from ci_acme.model.spec import Expectation
 from ci_acme.ports import ChallengeSolver
+
+LIFETIME_SLACK: Final = timedelta(hours=1)
+"""How far from the time that was asked for the end of a certificate may be without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class OrderRequest:
     preferred_chain: str | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
+    expect: Expectation = field(default_factory=Expectation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,8 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
     """Go on with an order of an earlier run, made for the same names and key. No DNS.
 
     None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
-    certificate for another key. Raises what `obtain` raises while the CA is out of reach.
+    certificate for another key. Raises what `obtain` raises while the CA is out of reach, and `NotAsExpected` for a
+    certificate that `expect` refuses: a new order would give such a one again.
     """
     try:
         order = client.order(scope, order_url)
@@ -118,6 +126,8 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
         return None
     try:
         return _Flow(client, request, scope).finish(order)
+    except NotAsExpected:
+        raise
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
@@ -129,6 +139,7 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
     Raises `CertificateRejected`.
     """
     chain = verify_chain(pem, key=request.key.public_key(), names=request.names, now=now, url=order_url)
+    require(request.expect, chain, url=order_url)
     return Issued(order_url, chain.leaf, chain.rest, chain.facts, requests={}, seconds=0.0, dns_seconds=0.0)
 
 
@@ -158,6 +169,9 @@ class _Flow:
             order = self.client.order(self.scope, order.url, known=order)
         chain = self._download(order)
         self.scope.step(f"{self.client.host} issued a certificate until {chain.facts.not_after:%Y-%m-%d %H:%M} UTC")
+        asked = self.request.not_after
+        if asked is not None and abs(chain.facts.not_after - asked) > LIFETIME_SLACK:
+            self.scope.warn(f"{self.client.host} was asked for a certificate until {asked:%Y-%m-%d %H:%M} UTC")
         return Issued(
             order_url=order.url,
             certificate_pem=chain.leaf,
@@ -177,16 +191,26 @@ class _Flow:
     def _download(self, order: Order) -> Chain:
         if order.certificate is None:
             raise CaProtocolError(f"the order {order.url} is valid and has no certificate", fix="ask the CA's operator")
-        first, alternates = self._chain(order.certificate)
-        preferred = self.request.preferred_chain
-        if preferred is None or first.matches(preferred):
-            return first
-        for url in alternates:
-            chain, _ = self._chain(url)
-            if chain.matches(preferred):
+        preferred, expected = self.request.preferred_chain, self.request.expect.chain
+        best: Chain | None = None
+        for chain in self._chains(order.certificate):
+            fits = expected is None or chain.matches(expected)
+            if fits and (preferred is None or chain.matches(preferred)):
+                require(self.request.expect, chain, url=order.certificate)
                 return chain
-        self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; its default chain is used")
-        return first
+            if best is None or (fits and expected is not None and not best.matches(expected)):
+                best = chain
+        assert best is not None
+        require(self.request.expect, best, url=order.certificate)
+        self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; another chain is used")
+        return best
+
+    def _chains(self, url: str) -> Iterator[Chain]:
+        """The default chain, then the alternates, each downloaded when it is asked for."""
+        first, alternates = self._chain(url)
+        yield first
+        for alternate in alternates:
+            yield self._chain(alternate)[0]
 
     def _chain(self, url: str) -> tuple[Chain, tuple[str, ...]]:
         download = self.client.certificate(self.scope, url)

@@ -1,39 +1,11 @@
-"""The CAs that have a short name in the config, as data."""
+"""The CAs that have a short name in the config, and which URLs may stand in its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
 from ci_acme.config.problems import nearest
+from ci_acme.core.quirks import WELL_KNOWN
 
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """A CA's ACME directory. `staging` certificates are trusted by nobody; `binding` is whether accounts need
-    `external_account` (RFC 8555 section 7.3.4).
-    """
-
-    url: str
-    staging: bool = False
-    binding: bool = False
-
-
-WELL_KNOWN: Final[dict[str, Directory]] = {
-    "letsencrypt": Directory("https://acme-v02.api.letsencrypt.org/directory"),
-    "letsencrypt-staging": Directory("https://acme-staging-v02.api.letsencrypt.org/directory", staging=True),
-    "google": Directory("https://dv.acme-v02.api.pki.goog/directory", binding=True),
-    "google-test": Directory("https://dv.acme-v02.test-api.pki.goog/directory", staging=True, binding=True),
-    "zerossl": Directory("https://acme.zerossl.com/v2/DV90", binding=True),
-    "sslcom-rsa": Directory("https://acme.ssl.com/sslcom-dv-rsa", binding=True),
-    "sslcom-ecc": Directory("https://acme.ssl.com/sslcom-dv-ecc", binding=True),
-    "sectigo-dv": Directory("https://acme.sectigo.com/v2/DV", binding=True),
-    "sectigo-ov": Directory("https://acme.sectigo.com/v2/OV", binding=True),
-    "sectigo-ev": Directory("https://acme.sectigo.com/v2/EV", binding=True),
-    "digicert": Directory("https://one.digicert.com/mpki/api/v1/acme/v2/directory", binding=True),
-    "globalsign": Directory("https://emea.acme.atlas.globalsign.com/directory", binding=True),
-    "actalis": Directory("https://acme-api.actalis.com/acme/directory", binding=True),
-}
+__all__ = ["WELL_KNOWN", "UnknownDirectory", "check_url", "is_staging", "resolve_directory"]
 
 
 class UnknownDirectory(ValueError):

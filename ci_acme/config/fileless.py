@@ -81,7 +81,7 @@ def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
     if "name" in said:
         return str(said["name"].value)
     domain = said.get("domain")
-    first = str(domain.value[0]) if domain else ""
+    first = str(domain.value[0]) if domain and domain.value else ""
     first = f"wildcard.{first[2:]}" if first.startswith("*.") else first
     first = _EXPANSION.sub("", first.replace("${environment}", environment or "")).strip(".")
     try:

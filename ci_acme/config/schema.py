@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator, model_validator
 
 from ci_acme.config import fields
 from ci_acme.config.directories import resolve_directory
 from ci_acme.model.material import KeyType
-from ci_acme.model.spec import CertificateSpec, RenewPolicy
-from ci_acme.settings import DnsSettings, ListOrOne, OneOrMany, SecretReference, Settings, StoreSettings
+from ci_acme.model.spec import CertificateSpec, Expectation, RenewPolicy, Source
+from ci_acme.settings import DnsSettings, ListOrOne, OneOrMany, SecretReference, Settings, StoreSettings, at
 from ci_acme.spec import Kind
 
 KeyName = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
@@ -91,6 +91,36 @@ DnsEntry = Annotated[DnsSettings, WrapValidator(_dns_entry), PlainSerializer(fie
 StoreEntry = Annotated[StoreSettings, WrapValidator(_store_entry), PlainSerializer(fields.dump)]
 
 
+class Expect(Settings):
+    """What an issued certificate must be like to be stored; what a CA is known not to give is refused beforehand."""
+
+    eku: Annotated[tuple[fields.KeyUsage, ...], ListOrOne()] = Field(
+        (), description="Extended key usages that it must have at least: serverAuth, clientAuth, or an OID."
+    )
+    chain: str | None = Field(
+        None, min_length=1, description="A certificate that the chain must hold: its common name or its SHA-256, hex."
+    )
+    max_lifetime: fields.Lifetime | None = Field(None, description="How long it may last at most: 47d, 160h.")
+    min_lifetime: fields.Lifetime | None = Field(None, description="How long it must last at least.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Expect:
+        low, high = self.min_lifetime, self.max_lifetime
+        if low and high and fields.parse_duration(low) > fields.parse_duration(high):
+            raise at({("min_lifetime",): "is longer than max_lifetime"})
+        return self
+
+    @property
+    def expectation(self) -> Expectation:
+        """As the core names it."""
+        return Expectation(
+            eku=tuple(sorted(set(self.eku))),
+            chain=self.chain,
+            max_lifetime=fields.parse_duration(self.max_lifetime) if self.max_lifetime else None,
+            min_lifetime=fields.parse_duration(self.min_lifetime) if self.min_lifetime else None,
+        )
+
+
 class Certificate(Settings):
     """A certificate that shall be valid in all of its stores."""
 
@@ -108,7 +138,21 @@ class Certificate(Settings):
         "a time before the end (30d, 12h, 90m, 2w), or a fraction of the life left (0.33).",
     )
     profile: str | None = Field(None, min_length=1, description="The CA's profile, in place of the authority's.")
+    lifetime: fields.Lifetime | None = Field(
+        None, description="How long it shall last (7d, 24h), at CAs that let one choose; default: what the CA decides."
+    )
+    expect: Expect | None = Field(None, description="What it must be like to be stored.")
     stores: tuple[StoreEntry, ...] = Field(min_length=1, description="Where the certificate and its key belong.")
+
+    @model_validator(mode="after")
+    def _check_lifetime(self) -> Certificate:
+        if self.lifetime and self.expect:
+            said, expect = fields.parse_duration(self.lifetime), self.expect.expectation
+            if expect.max_lifetime and said > expect.max_lifetime:
+                raise at({("lifetime",): "is longer than expect.max_lifetime"})
+            if expect.min_lifetime and said < expect.min_lifetime:
+                raise at({("lifetime",): "is shorter than expect.min_lifetime"})
+        return self
 
     @property
     def key_type(self) -> KeyType:
@@ -140,20 +184,29 @@ class Config(Settings):
     policy: str | None = Field(None, min_length=1, description="The policy file.")
 
     def spec(self, name: str, authority: str | None = None) -> CertificateSpec:
-        """What is asked for as certificate `name` of `authority` (default: the first of the certificate's).
+        """What is asked for as certificate `name`, of `authority` alone (default: the first of the certificate's, with
+        the others as fallbacks).
 
         Raises `KeyError` for a name that is not configured.
         """
         certificate = self.certificates[name]
-        chosen = authority or certificate.authority[0]
-        ca = self.authorities[chosen]
+        first, *rest = [
+            self._source(certificate, item) for item in ([authority] if authority else certificate.authority)
+        ]
         return CertificateSpec(
             name=name,
             names=tuple(sorted(certificate.names)),
-            authority=chosen,
-            directory=ca.directory_url,
-            profile=certificate.profile or ca.profile,
+            authority=first.authority,
+            directory=first.directory,
+            profile=first.profile,
             key=certificate.key_type,
             owner=certificate.owner,
             renew=certificate.renewal,
+            lifetime=fields.parse_duration(certificate.lifetime) if certificate.lifetime else None,
+            expect=certificate.expect.expectation if certificate.expect else Expectation(),
+            fallbacks=tuple(rest),
         )
+
+    def _source(self, certificate: Certificate, authority: str) -> Source:
+        ca = self.authorities[authority]
+        return Source(authority, ca.directory_url, certificate.profile or ca.profile)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from ci_acme.core import renewal
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
+from ci_acme.core.requirements import KnownRefusal
 from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, StoreReadError
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import Metadata, RenewalMemory
 from ci_acme.ports import Absent, CertificateStore, Present, Unusable
+from ci_acme.runner.beforehand import judge_beforehand
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def process(job: Job, services: Services) -> Outcome:
         _process(job, services, outcome)
     except CiAcmeError as error:
         outcome.error = _signal(error, services)
-        outcome.action = "failed"
+        outcome.action = "refused" if isinstance(error, KnownRefusal) else "failed"
         outcome.reason = outcome.reason or error.message
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
@@ -69,6 +71,7 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
     decision = decide(selection, renew_after, now, force=services.force)
     outcome.reason = decision.reason
+    judge_beforehand(job, decision.action, services, outcome)
     if services.dry_run:
         _would(job, views, selection, decision, outcome)
     elif decision.action in {Action.KEEP, Action.DELIVER}:
@@ -84,20 +87,27 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         else:
             outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, views)]
     else:
-        from ci_acme.runner.issuing import issue
+        from ci_acme.runner.sources import issue_from_sources
 
-        predecessor = None if selection.predecessor is None else job.stores[selection.predecessor]
+        if selection.best is not None and memory is not None and renew_after is not None:
+            # What the CA said, or that it said nothing, must survive an order that fails (RFC 9773 section 4.3).
+            best = views[selection.best]
+            assert best.metadata is not None
+            _remember(job, views, selection, best.metadata.with_renewal(memory, renew_after), services)
         services.notify(
             Started(spec.name, "renewing" if decision.action is Action.RENEW else "issuing", decision.reason)
         )
-        issue(job, predecessor, services, outcome)
+        issue_from_sources(job, views, services, outcome)
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
         return
     if selection.best is not None:
         best = views[selection.best]
         assert best.facts is not None
         outcome.take(best.facts)
-        outcome.order = best.metadata.order if best.metadata else None
+        if best.metadata is not None:
+            outcome.order = best.metadata.order
+            source = spec.source_of(best.metadata.authority)
+            outcome.authority, outcome.profile = source.authority, source.profile
         outcome.renew_after = renew_after
     if not services.dry_run:
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
@@ -153,7 +163,9 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
         return memory
     try:
         scope = services.scope(job.spec.name)
-        window = services.authorities.renewal_window(job.spec.authority, memory.url, scope)
+        window = services.authorities.renewal_window(
+            job.spec.source_of(metadata.authority).authority, memory.url, scope
+        )
     except Interrupted:
         raise
     except CaError as error:

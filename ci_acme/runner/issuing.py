@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ci_acme.ca.expect import NotAsExpected
 from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
@@ -21,19 +22,33 @@ from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
+    from ci_acme.ca.scope import Scope
     from ci_acme.runner.services import Services
 
 
-def issue(job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome) -> None:
+def issue(
+    job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome, scope: Scope | None = None
+) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). Raises
-    `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `scope` is
+    for work that has a deadline of its own. Raises `CiAcmeError` if no certificate came of it; a store that failed is
+    in the outcome.
     """
     probe(job.stores, services, job.spec.name)
-    work = _Issuing(job, services, outcome)
+    work = _Issuing(job, services, outcome, scope or services.scope(job.spec.name))
     key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
     work.publish(key, issued)
+
+
+def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope) -> bool:
+    """Publish the certificate of an order that an earlier run left under way; False if there is none. Never orders."""
+    work = _Issuing(job, services, outcome, scope)
+    found = work.earlier_certificate()
+    if found is None:
+        return False
+    work.publish(*found)
+    return True
 
 
 def _ari_id(store: CertificateStore, services: Services) -> str | None:
@@ -47,11 +62,11 @@ def _ari_id(store: CertificateStore, services: Services) -> str | None:
 class _Issuing:
     """One certificate under way."""
 
-    def __init__(self, job: Job, services: Services, outcome: Outcome) -> None:
+    def __init__(self, job: Job, services: Services, outcome: Outcome, scope: Scope) -> None:
         self._job = job
         self._services = services
         self._outcome = outcome
-        self._scope = services.scope(job.spec.name)
+        self._scope = scope
         self._holders = [store for store in job.stores if store.capabilities.holds_pending]
         self._client: AcmeClient | None = None
 
@@ -74,9 +89,18 @@ class _Issuing:
             return found
         finally:
             outcome.acme_requests = self._scope.requests.total
-            outcome.dns_changes = solver.changes
-            outcome.seconds["dns"] = dns_seconds
-            outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds
+            outcome.dns_changes += solver.changes
+            spent = services.clock.monotonic() - begun - dns_seconds
+            for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
+                outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
+
+    def earlier_certificate(self) -> tuple[Secret, Issued] | None:
+        """The key and certificate of an order of an earlier run."""
+        client = self._client = self._services.authorities.client(self._job.spec.authority, self._scope)
+        try:
+            return self._earlier(client)
+        finally:
+            self._outcome.acme_requests = self._scope.requests.total
 
     def publish(self, key: Secret, issued: Issued) -> None:
         """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
@@ -104,7 +128,13 @@ class _Issuing:
             pending = store.staged(deadline=self._services.deadline)
             if pending is None or pending.spec_digest != self._job.spec.digest() or pending.account != client.account:
                 continue
-            issued = self._go_on(client, pending)
+            try:
+                issued = self._go_on(client, pending)
+            except NotAsExpected as error:
+                if not self._services.force:
+                    raise
+                self._scope.warn(f"{error.message}; ordering again")
+                issued = None
             if issued is not None:
                 self._scope.step(f"went on with the order of an earlier run, {pending.order}")
                 return pending.key, issued
@@ -119,6 +149,8 @@ class _Issuing:
         if pending.certificate is not None:
             try:
                 return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
+            except NotAsExpected:
+                raise
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
         return resume(client, pending.order, request, scope=self._scope)
@@ -166,6 +198,8 @@ class _Issuing:
             profile=spec.profile,
             replaces=replaces,
             preferred_chain=self._services.authority(spec.authority).preferred_chain,
+            not_after=None if spec.lifetime is None else self._services.clock.now() + spec.lifetime,
+            expect=spec.expect,
         )
 
     def _metadata(self, issued: Issued) -> Metadata:

@@ -14,7 +14,7 @@ from ci_acme.errors import ConfigError, NotAvailable
 Problems = Callable[..., list[str]]
 Load = Callable[..., Loaded]
 
-CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, stores"
+CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, lifetime, expect, stores"
 KEYS = "ec-p256, ec-p384, rsa-2048, rsa-3072, rsa-4096"
 
 
