@@ -11,6 +11,8 @@ from ci_acme.ca.keys import load_signer
 from ci_acme.ca.messages import Directory
 from ci_acme.ca.transport import Reply, Transport
 from ci_acme.core.checks import CheckLine
+from ci_acme.core.quirks import known_ca
+from ci_acme.core.requirements import refusal
 from ci_acme.errors import CiAcmeError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ SKEW_ERROR = 3600.0
 def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[CheckLine]:
     """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach."""
     authority = services.authority(name)
+    for job in jobs:
+        yield from _known(name, job, services)
     scope = services.scope("")
     transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
@@ -33,8 +37,8 @@ def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[
     yield from _clock(name, reply, services)
     yield from _account(name, authority, directory, services)
     for job in jobs:
-        profile = job.spec.profile
-        if job.spec.authority == name and profile is not None and profile not in directory.profiles:
+        profile = next((source.profile for source in job.spec.sources if source.authority == name), None)
+        if profile is not None and profile not in directory.profiles:
             offered = ", ".join(sorted(directory.profiles)) or "none"
             yield CheckLine(
                 "error",
@@ -43,6 +47,14 @@ def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[
                 f"does not offer the profile {profile!r} of {job.spec.name}",
                 f"it offers: {offered}",
             )
+
+
+def _known(name: str, job: Job, services: Services) -> Iterator[CheckLine]:
+    """What this CA is known not to give."""
+    for source in job.spec.sources:
+        error = refusal(job.spec.of(source), known_ca(source.directory), services.clock.now())
+        if source.authority == name and error is not None:
+            yield CheckLine("error", "ca", name, f"{job.spec.name}: {error.message}", error.fix, error.code)
 
 
 def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:

@@ -22,7 +22,7 @@ def check(jobs: list[Job], services: Services) -> list[CheckLine]:
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
-    for name in dict.fromkeys(job.spec.authority for job in jobs):
+    for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
         _collect(lines, "ca", name, check_authority(name, jobs, services))
     identifiers = list(dict.fromkeys(name for job in jobs for name in job.spec.names))
     _collect(lines, "dns", "zones", _zones(identifiers, services))

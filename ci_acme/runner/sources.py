@@ -1,7 +1,7 @@
 """One certificate from the first of its CAs that can serve.
 
-What switches to the next is trouble of the CA: no connection, 5xx, no end within the time, a rate limit. A refusal never
-does (CAA, policy, names, a failed challenge): the next CA would be a way around it.
+What switches to the next is trouble of the CA: no connection, 5xx, no end within the time, a rate limit. A refusal does
+not (CAA, policy, names, a failed challenge): the next CA would be a way around it.
 """
 
 from __future__ import annotations

@@ -153,7 +153,6 @@ def test_a_fallback_that_lacks_the_profile_is_not_tried(lab: TwoCas) -> None:
 
 
 def test_what_a_fallback_issued_and_no_store_took_is_delivered_without_an_order(lab: TwoCas) -> None:
-    """The store is a directory in the way of which a file is put once the key was kept."""
     out_of_quota(lab.first, "newOrder")
     out_of_order(lab.second, "certificate")
     assert lab.issue("--timeout", "20").status == 8
