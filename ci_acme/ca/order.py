@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from ci_acme.ca.authorize import Authorizer, Pace
+from ci_acme.ca.authorize import Authorizer, Pace, is_passing
+from ci_acme.ca.challenges import record_name
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.expect import NotAsExpected, require
 from ci_acme.ca.jws import b64
 from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
-from ci_acme.ca.messages import Order
+from ci_acme.ca.messages import DNS, Order
 from ci_acme.ca.problems import error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.verify import Chain, verify_chain
@@ -31,13 +32,19 @@ from ci_acme.model.material import CertificateFacts
 from ci_acme.model.spec import Expectation
 from ci_acme.ports import ChallengeSolver
 
+SECOND_ATTEMPT: Final = 5.0
+"""Seconds between a challenge that failed for a passing reason and the second order."""
 LIFETIME_SLACK: Final = timedelta(hours=1)
 """How far from the time that was asked for the end of a certificate may be without a word."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor."""
+    """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor.
+
+    `challenge` is the type that is answered: dns-01, dns-account-01 or dns-persist-01; none is if the CA validates
+    names beforehand (`preauthorized`).
+    """
 
     names: tuple[str, ...]
     key: PrivateKey = field(repr=False)
@@ -47,6 +54,8 @@ class OrderRequest:
     not_before: datetime | None = None
     not_after: datetime | None = None
     expect: Expectation = field(default_factory=Expectation)
+    challenge: str = DNS
+    preauthorized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +85,32 @@ def obtain(
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
-    `on_order` is called once with the order's URL before it is finalized: what makes the order resumable must be
-    durable when it returns. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
+    `on_order` is called with the order's URL before it is finalized: what makes the order resumable must be durable
+    when it returns. The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge
+    that failed because the CA could not ask the DNS costs one more order, once.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
+    try:
+        return _attempt(client, request, solver, scope, on_order)
+    except ChallengeFailed as error:
+        # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
+        if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
+            raise
+        scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
+    scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
+    return _attempt(client, request, solver, scope, on_order)
+
+
+def _attempt(
+    client: AcmeClient, request: OrderRequest, solver: ChallengeSolver, scope: Scope, on_order: Callable[[str], None]
+) -> Issued:
+    """One order to its end."""
     flow = _Flow(client, request, scope)
     cleaner = _Cleaner(solver)
     try:
-        solver.prepare(request.names)
+        account = client.account_url(scope) if request.challenge != DNS else ""
+        solver.prepare(sorted({record_name(request.challenge, name, account) for name in request.names}))
         order = client.new_order(
             scope,
             request.names,
@@ -95,7 +121,7 @@ def obtain(
         )
         scope.step(f"ordered {_count(request.names)} at {client.host}")
         if order.status == "pending":
-            authorizer = Authorizer(client, solver, scope)
+            authorizer = Authorizer(client, solver, scope, kind=request.challenge, preauthorized=request.preauthorized)
             authorizer.prove(order)
             flow.dns_seconds = authorizer.dns_seconds
             on_order(order.url)

@@ -254,5 +254,6 @@ class NamedOrTable:
 
 
 Rate = Annotated[str, AfterValidator(_check_rate)]
+Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
 """A name of the user's choice for an authority or a certificate; it becomes part of file names."""

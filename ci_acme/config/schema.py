@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ci_acme.config import fields
 from ci_acme.config.directories import resolve_directory
@@ -21,10 +22,26 @@ LimitsName = Literal["letsencrypt", "letsencrypt-staging", "none"]
 
 
 class ExternalAccount(Settings):
-    """External account binding (RFC 8555 section 7.3.4)."""
+    """External account binding (RFC 8555 section 7.3.4): the pair from the CA, or a program that mints one."""
 
-    key_id: str = Field(min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME).")
-    hmac_key: SecretReference = Field(description="A reference to the MAC key from the CA, base64url.")
+    key_id: str | None = Field(
+        None, min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME)."
+    )
+    hmac_key: SecretReference | None = Field(None, description="A reference to the MAC key from the CA, base64url.")
+    command: Annotated[tuple[fields.Argument, ...], ListOrOne()] = Field(
+        (),
+        description="A program and its arguments, run without a shell when an account is registered; it prints a JSON "
+        "object with key_id and hmac_key.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ExternalAccount:
+        if self.command and (self.key_id or self.hmac_key):
+            raise at({("command",): "stands in place of key_id and hmac_key"})
+        missing = [name for name in ("key_id", "hmac_key") if getattr(self, name) is None]
+        if missing and not self.command:
+            raise at({(name,): PydanticCustomError("missing", "is required") for name in missing})
+        return self
 
 
 class RateLimits(Settings):
@@ -60,6 +77,16 @@ class Authority(Settings):
     ca_bundle: str | None = Field(None, min_length=1, description="A PEM file of the roots to trust for a private CA.")
     preferred_chain: str | None = Field(
         None, min_length=1, description="The common name of the root that the chain should end in."
+    )
+    challenge: Literal["dns-01", "dns-account-01", "dns-persist-01"] = Field(
+        "dns-01",
+        description="How names are proven: dns-01; dns-account-01, with a label for each account, where the CA has it; "
+        "dns-persist-01, a standing record that somebody else publishes (needs experimental.dns_persist).",
+    )
+    preauthorized: fields.Flag | None = Field(
+        None,
+        description="Whether names are validated in the CA's console, so that orders come without challenges; default: "
+        "what is known of the CA.",
     )
     rate_limits: Annotated[RateLimits, fields.NamedOrTable()] | None = Field(
         None, description="A well-known profile or a table; default: the profile that fits the directory."
@@ -165,6 +192,14 @@ class Certificate(Settings):
         return fields.parse_renew(self.renew)
 
 
+class Experimental(Settings):
+    """What may change or go: it is not part of the interface that version numbers speak of."""
+
+    dns_persist: fields.Flag = Field(
+        default=False, description="Allow challenge: dns-persist-01 (draft-ietf-acme-dns-persist-01)."
+    )
+
+
 class Config(Settings):
     """The whole configuration."""
 
@@ -182,6 +217,7 @@ class Config(Settings):
         min_length=1, description="The certificates, by a name of your choice."
     )
     policy: str | None = Field(None, min_length=1, description="The policy file.")
+    experimental: Experimental | None = Field(None, description="What may change or go in any version.")
 
     def spec(self, name: str, authority: str | None = None) -> CertificateSpec:
         """What is asked for as certificate `name`, of `authority` alone (default: the first of the certificate's, with

@@ -14,7 +14,6 @@ from ci_acme.dns.resolve import Target, show_chain
 from ci_acme.dns.search import Search
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Step, Warned
-from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, Clock, Deadline, Placement, TxtValue, Zone
 
 if TYPE_CHECKING:
@@ -75,10 +74,9 @@ class Solver:
         with self._lock:
             self._changes += 1
 
-    def prepare(self, identifiers: Sequence[str]) -> None:
-        names = sorted({challenge_name(identifier) for identifier in identifiers})
+    def prepare(self, names: Sequence[str]) -> None:
         self._searched = frozenset(names)
-        self._search = Search(self._engine, names)
+        self._search = Search(self._engine, sorted(self._searched))
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline

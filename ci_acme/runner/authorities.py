@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.http import HttpsPool, RequestRecord
 from ci_acme.ca.jws import thumbprint
-from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
+from ci_acme.ca.keys import generate_key, key_to_pem, load_signer
+from ci_acme.ca.limiter import TokenBucket
+from ci_acme.ca.messages import Directory
 from ci_acme.ca.renewal import fetch_renewal_info
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.transport import Transport
-from ci_acme.config.secrets import read_text
+from ci_acme.core.quirks import known_ca
 from ci_acme.core.renewal import Window
 from ci_acme.errors import AccountError
 from ci_acme.model.events import Step
 from ci_acme.model.secret import Secret
+from ci_acme.runner.external import external_account
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -35,6 +37,7 @@ class Authorities:
         self._services = services
         self._lock = threading.Lock()
         self._pools: dict[str | None, HttpsPool] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._clients: dict[str, AcmeClient] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
 
@@ -51,8 +54,13 @@ class Authorities:
             authority = self._services.authority(name)
             key, new = self._account_key(authority)
             signer = load_signer(key, authority.account_key)
+            url = authority.directory_url
             client = AcmeClient(
-                authority.directory_url, signer, http=self.pool(authority.ca_bundle), clock=self._services.clock
+                url,
+                signer,
+                http=self.pool(authority.ca_bundle),
+                clock=self._services.clock,
+                bucket=self._bucket(url),
             )
             self._account(client, authority, scope, new=new)
             self._clients[name] = client
@@ -61,9 +69,30 @@ class Authorities:
     def renewal_window(self, name: str, url: str, scope: Scope) -> Window:
         """One answer of a renewalInfo resource. Raises `CaError`."""
         authority = self._services.authority(name)
-        transport = Transport(self.pool(authority.ca_bundle), self._services.clock)
+        bucket = self._bucket(authority.directory_url)
+        transport = Transport(self.pool(authority.ca_bundle), self._services.clock, bucket=bucket)
         reply = fetch_renewal_info(transport, url, scope=scope)
         return Window(reply.start, reply.end, reply.retry_after_seconds, reply.explanation_url)
+
+    def issuers(self, name: str, scope: Scope) -> tuple[str, ...]:
+        """The issuer domain names that a CA's directory says for CAA, lower-case. Raises `CaError`."""
+        authority = self._services.authority(name)
+        bucket = self._bucket(authority.directory_url)
+        transport = Transport(self.pool(authority.ca_bundle), self._services.clock, bucket=bucket)
+        reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
+        return tuple(identity.lower() for identity in Directory.from_reply(reply).caa_identities)
+
+    def _bucket(self, directory: str) -> TokenBucket | None:
+        """What bounds the requests to a CA, None if it has no such limit."""
+        known = known_ca(directory)
+        if known.per_second is None:
+            return None
+        with self._lock:
+            bucket = self._buckets.get(directory)
+            if bucket is None:
+                bucket = TokenBucket(known.per_second, known.burst, self._services.clock)
+                self._buckets[directory] = bucket
+            return bucket
 
     def pool(self, ca_bundle: str | None) -> HttpsPool:
         """The connections that trust `ca_bundle`, or the system."""
@@ -110,11 +139,8 @@ class Authorities:
                 f"the key in {authority.account_key} has no account at {client.host}, and a run in CI registers none",
                 fix="run once with --allow-new-account, or outside CI; then give the job the same account key",
             )
-        external = None
-        if authority.external_account is not None:
-            section = authority.external_account
-            hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
-            external = ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key)
+        section = authority.external_account
+        external = None if section is None else external_account(section, self._services)
         sandbox = is_loopback(urlsplit(client.directory_url).hostname or "")
         url = client.register(
             scope, contact=authority.contact, terms_agreed=authority.agree_terms or sandbox, external=external

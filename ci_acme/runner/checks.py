@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def check(jobs: list[Job], services: Services) -> list[CheckLine]:
     """Every finding about the stores, CAs and zones of the jobs, in this order. Raises only `Interrupted`."""
     from ci_acme.runner.ca_check import check_authority
+    from ci_acme.runner.proof_check import check_proofs
 
     lines: list[CheckLine] = []
     for job in jobs:
@@ -24,8 +25,7 @@ def check(jobs: list[Job], services: Services) -> list[CheckLine]:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
     for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
         _collect(lines, "ca", name, check_authority(name, jobs, services))
-    identifiers = list(dict.fromkeys(name for job in jobs for name in job.spec.names))
-    _collect(lines, "dns", "zones", _zones(identifiers, services))
+    _collect(lines, "dns", "zones", check_proofs(jobs, services))
     return lines
 
 
@@ -43,15 +43,3 @@ def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[Ch
 def _store(store: CertificateStore, services: Services) -> Iterable[CheckLine]:
     store.probe(deadline=services.deadline)
     yield CheckLine("ok", "store", f"{store.provider}:{store.target}", "can be written")
-
-
-def _zones(identifiers: list[str], services: Services) -> Iterable[CheckLine]:
-    for found in services.dns.check(identifiers):
-        subject = " -> ".join(found.chain) or found.name
-        if found.error is not None:
-            yield CheckLine("error", "dns", subject, found.error.message, found.error.fix, found.error.code)
-            continue
-        servers = ", ".join(found.servers)
-        yield CheckLine("ok", "dns", subject, f"zone {found.zone}, changed at {found.where}, served by {servers}")
-        for warning in found.warnings:
-            yield CheckLine("warning", "dns", subject, warning)

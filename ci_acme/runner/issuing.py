@@ -19,6 +19,7 @@ from ci_acme.model.secret import Secret
 from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.solvers import is_preauthorized, solver_for
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
@@ -73,7 +74,7 @@ class _Issuing:
     def certificate(self, replaces: str | None) -> tuple[Secret, Issued]:
         """The key and the verified certificate, from an earlier run's order or from a new one."""
         services, outcome = self._services, self._outcome
-        solver = services.solver(self._job.spec.name)
+        solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
         try:
@@ -191,15 +192,17 @@ class _Issuing:
     # --- values ---
 
     def _request(self, key: PrivateKey, replaces: str | None = None) -> OrderRequest:
-        spec = self._job.spec
+        spec, authority = self._job.spec, self._services.authority(self._job.spec.authority)
         return OrderRequest(
             names=spec.names,
             key=key,
             profile=spec.profile,
             replaces=replaces,
-            preferred_chain=self._services.authority(spec.authority).preferred_chain,
+            preferred_chain=authority.preferred_chain,
             not_after=None if spec.lifetime is None else self._services.clock.now() + spec.lifetime,
             expect=spec.expect,
+            challenge=authority.challenge,
+            preauthorized=is_preauthorized(authority),
         )
 
     def _metadata(self, issued: Issued) -> Metadata:

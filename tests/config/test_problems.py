@@ -77,14 +77,19 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: polici: unknown key; did you mean 'policy'? allowed: version, state, "
-                "authorities, dns, resolver, certificates, policy"
+                "authorities, dns, resolver, certificates, policy, experimental"
             )
         ],
     ),
     (
         "version: 1",
         "version: 1\nqqqqqqq: x",
-        [("2:1: qqqqqqq: unknown key; allowed: version, state, authorities, dns, resolver, certificates, policy")],
+        [
+            (
+                "2:1: qqqqqqq: unknown key; "
+                "allowed: version, state, authorities, dns, resolver, certificates, policy, experimental"
+            )
+        ],
     ),
     (
         "version: 1",
