@@ -71,6 +71,8 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
     decision = decide(selection, renew_after, now, force=services.force)
     outcome.reason = decision.reason
+    if decision.action is Action.RENEW:
+        _explain(memory, outcome)
     judge_beforehand(job, decision.action, services, outcome)
     if services.dry_run:
         _would(job, views, selection, decision, outcome)
@@ -102,15 +104,26 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
         return
     if selection.best is not None:
         best = views[selection.best]
-        assert best.facts is not None
-        outcome.take(best.facts)
-        if best.metadata is not None:
-            outcome.order = best.metadata.order
-            source = spec.source_of(best.metadata.authority)
-            outcome.authority, outcome.profile = source.authority, source.profile
+        _take(job, best, outcome)
         outcome.renew_after = renew_after
     if not services.dry_run:
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+
+
+def _explain(memory: RenewalMemory | None, outcome: Outcome) -> None:
+    """Why the CA wants a renewal now, if it says so (RFC 9773 section 4.2)."""
+    if memory is not None and memory.explanation_url:
+        outcome.warnings.append(f"the CA explains its renewal window at {memory.explanation_url}")
+
+
+def _take(job: Job, view: StoreView, outcome: Outcome) -> None:
+    """What the stores hold already, and which CA it is of."""
+    assert view.facts is not None
+    outcome.take(view.facts)
+    if view.metadata is not None:
+        outcome.order = view.metadata.order
+        source = job.spec.source_of(view.metadata.authority)
+        outcome.authority, outcome.profile = source.authority, source.profile
 
 
 def read_stores(job: Job, services: Services) -> list[StoreView]:
