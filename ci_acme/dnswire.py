@@ -22,6 +22,7 @@ AAAA: Final = 28
 OPT: Final = 41
 TSIG: Final = 250
 ANY: Final = 255
+CAA: Final = 257
 
 CLASS_IN: Final = 1
 CLASS_NONE: Final = 254
@@ -215,9 +216,12 @@ def read_name(wire: bytes, offset: int) -> tuple[str, int]:
 # --- messages ----------------------------------------------------------------------------------------------------
 
 
-def query(name: str, rtype: int, *, recurse: bool, edns: bool = True) -> bytearray:
-    """A query with id 0, which the sender patches into the first two octets. DO is off, EDNS offers 1232 octets."""
-    header = HEADER.pack(0, 0x0100 if recurse else 0, 1, 0, 0, int(edns))
+def query(name: str, rtype: int, *, recurse: bool, edns: bool = True, unchecked: bool = False) -> bytearray:
+    """A query with id 0, which the sender patches into the first two octets. DO is off, EDNS offers 1232 octets.
+
+    `unchecked` sets CD: a validating resolver answers with what it would else withhold (RFC 4035 section 3.2.2).
+    """
+    header = HEADER.pack(0, (0x0100 if recurse else 0) | (0x0010 if unchecked else 0), 1, 0, 0, int(edns))
     question = encode_name(name) + rtype.to_bytes(2, "big") + CLASS_IN.to_bytes(2, "big")
     return bytearray(header + question + (_OPT_RECORD if edns else b""))
 

@@ -15,6 +15,8 @@ __all__ = [
     "PRECEDENCE",
     "AccountError",
     "CaError",
+    "CaaForbidden",
+    "CaaUnanswered",
     "CaProtocolError",
     "CaTimeout",
     "CaUnreachable",
@@ -30,11 +32,13 @@ __all__ = [
     "DnsRecordMissing",
     "DnsRefused",
     "DnsUnreachable",
+    "DnssecBroken",
     "Fault",
     "Finding",
     "InternalError",
     "Interrupted",
     "LeaseHeld",
+    "LeaseLost",
     "NotAvailable",
     "OrderRefused",
     "PolicyRefused",
@@ -197,6 +201,14 @@ class DnsRecordMissing(DnsError, code="dns.record", fault=Fault.USER):
     """A standing record, which somebody else publishes, is missing or permits something else; the fix is the record."""
 
 
+class CaaUnanswered(DnsError, code="dns.caa", retryable=True):
+    """The zone's name servers fail for CAA records, which CAs take as a refusal; found before anything was ordered."""
+
+
+class DnssecBroken(DnsError, code="dns.dnssec", fault=Fault.USER):
+    """A validating resolver refuses the zone: a CA does too. Found before anything was ordered."""
+
+
 class ChallengeFailed(DnsError, code="dns.challenge"):
     """The CA looked and did not accept what it saw."""
 
@@ -224,6 +236,10 @@ class OrderRefused(CaError, code="ca.order"):
     """The CA refused the order (names, profile, CAA, policy of the CA)."""
 
 
+class CaaForbidden(OrderRefused, code="ca.caa", fault=Fault.USER):
+    """CAA records (RFC 8659, 8657) do not let the CA issue; found before anything was ordered."""
+
+
 class CertificateRejected(CaError, code="ca.certificate"):
     """The certificate that the CA issued is not the one that was ordered; it was not stored."""
 
@@ -240,6 +256,10 @@ class DeliveryError(CiAcmeError, code="store.write", exit_status=6, fault=Fault.
 
 class LeaseHeld(CiAcmeError, code="lease.held", exit_status=7, fault=Fault.HOST, retryable=True):
     """Another run works on this certificate and did not finish in time."""
+
+
+class LeaseLost(CiAcmeError, code="lease.lost", exit_status=7, fault=Fault.HOST, retryable=True):
+    """Another run took this certificate over while this one was suspended or cut off; this one stored nothing more."""
 
 
 class RateLimited(CiAcmeError, code="ca.rate_limited", exit_status=8, fault=Fault.CA, retryable=True):

@@ -92,7 +92,9 @@ def at(errors: Mapping[tuple[str | int, ...], str | PydanticCustomError]) -> Val
 class Settings(BaseModel):
     """Base of every section: unknown keys are errors, and no error ever shows what was found."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        defer_build=True, extra="forbid", hide_input_in_errors=True, frozen=True, str_strip_whitespace=True
+    )
 
 
 class DnsSettings(Settings):

@@ -14,7 +14,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.powerdns import PowerDns
 from tests.servers.tools import ToolMissing, find
 
-_NEEDED = ("pebble", "named", "pdns_server", "postgres")
+_NEEDED = ("pebble", "step-ca", "acme2certifier-python", "named", "pdns_server", "postgres")
 ZONE, OTHER_ZONE = "example.test", "second.test"
 
 

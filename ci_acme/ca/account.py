@@ -1,4 +1,4 @@
-"""What a newAccount request says (RFC 8555 section 7.3)."""
+"""What a newAccount request says, and what an account is (RFC 8555 sections 7.1.2 and 7.3)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from ci_acme.ca.http import split_url
 from ci_acme.ca.jws import external_account_binding
 from ci_acme.ca.messages import Directory
+from ci_acme.ca.problems import clean
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
 
@@ -20,6 +21,32 @@ class ExternalAccount:
     key_id: str
     hmac_key: Secret
     alg: str = "HS256"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as the CA showed it. What a CA does not tell is None, or an empty tuple for `contact`.
+
+    `contact` holds URLs, mostly `mailto:`; `bound` is whether there is an external account binding.
+    """
+
+    url: str
+    status: str
+    contact: tuple[str, ...] = ()
+    terms_agreed: bool | None = None
+    bound: bool = False
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], url: str) -> Account:
+        """Reads what can be read; never raises. Without a status an account is valid."""
+        contact, agreed = document.get("contact"), document.get("termsOfServiceAgreed")
+        return cls(
+            url=url,
+            status=clean(document.get("status")) or "valid",
+            contact=tuple(filter(None, map(clean, contact))) if isinstance(contact, list) else (),
+            terms_agreed=agreed if isinstance(agreed, bool) else None,
+            bound=bool(document.get("externalAccountBinding")),
+        )
 
 
 def registration(
@@ -35,7 +62,8 @@ def registration(
     if directory.terms_of_service and not terms_agreed:
         raise AccountError(
             f"the terms of service of {host} are not agreed to: {directory.terms_of_service}",
-            fix="read them, and set agree_terms: true in the authority",
+            fix="read them, and set agree_terms: true in the authority, or give --agree-terms",
+            details={"terms_of_service": directory.terms_of_service},
         )
     if directory.external_account_required and external is None:
         raise AccountError(
@@ -44,7 +72,7 @@ def registration(
         )
     payload: dict[str, Any] = {}
     if contact:
-        payload["contact"] = [_mailto(address) for address in contact]
+        payload["contact"] = contact_urls(contact)
     if terms_agreed:
         payload["termsOfServiceAgreed"] = True
     if external is not None:
@@ -56,6 +84,11 @@ def registration(
             alg=external.alg,
         )
     return payload
+
+
+def contact_urls(addresses: Sequence[str]) -> list[str]:
+    """E-mail addresses as the URLs of an account. Raises `AccountError` for what is not one address."""
+    return [_mailto(address) for address in addresses]
 
 
 def _mailto(address: str) -> str:

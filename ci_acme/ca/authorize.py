@@ -13,7 +13,7 @@ from ci_acme.ca.scope import Scope
 from ci_acme.errors import CaProtocolError, CaTimeout, ChallengeFailed, CiAcmeError, OrderRefused
 from ci_acme.ports import Challenge, ChallengeSolver
 
-FIRST_POLL: Final = 0.02
+FIRST_POLL: Final = 0.01
 GROWTH: Final = 1.4
 SLOWEST_POLL: Final = 3.0
 LONGEST_RETRY_AFTER: Final = 60.0

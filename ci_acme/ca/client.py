@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ci_acme.ca.account import ExternalAccount, registration
+from ci_acme.ca.account import Account, ExternalAccount, registration
 from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.limiter import TokenBucket
@@ -131,6 +131,35 @@ class AcmeClient:
         )
         return self._new_account(scope, payload, "register the account")
 
+    def show_account(self, scope: Scope) -> Account | None:
+        """The account that the key has, whatever its status; None if it has none.
+
+        newAccount shows it (section 7.3.1), also at CAs that do not answer requests to the account's own URL. Raises
+        `AccountError` for one that the CA does not show; most do not show a deactivated one.
+        """
+        try:
+            return self._find_or_make(scope, {"onlyReturnExisting": True}, "show the account")
+        except AccountError as error:
+            if problem_kind(error) == "accountDoesNotExist":
+                return None
+            raise
+
+    def signed(self, scope: Scope) -> AcmeTransport:
+        """Requests signed by the key of this client, whoever sends them."""
+        return self._open(scope)[1]
+
+    def request(
+        self,
+        scope: Scope,
+        url: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        kind: str,
+        what: str,
+    ) -> Reply:
+        """A request by the account, for what is not about orders. Raises what the others raise."""
+        return self._post(scope, url, payload, kind=kind, what=what)
+
     # --- orders ---
 
     def new_order(
@@ -239,6 +268,14 @@ class AcmeClient:
 
     def _new_account(self, scope: Scope, payload: Mapping[str, Any], what: str) -> str:
         with self._lock:  # two certificates of a run do not look for the account twice
+            account = self._find_or_make(scope, payload, what)
+            if account.status != "valid":
+                raise AccountError(f"the account {account.url} is {account.status!r}", fix="use another account key")
+            self._account = account.url
+            return account.url
+
+    def _find_or_make(self, scope: Scope, payload: Mapping[str, Any], what: str) -> Account:
+        with self._lock:
             directory, signed = self._open(scope)
             try:
                 reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
@@ -248,11 +285,7 @@ class AcmeClient:
                 raise AccountError(error.message, fix=fix, details=error.details) from None
             if reply.location is None:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")
-            status = reply.json().get("status", "valid")
-            if status != "valid":
-                raise AccountError(f"the account {reply.location} is {status!r}", fix="use another account key")
-            self._account = reply.location
-            return reply.location
+            return Account.from_json(reply.json(), reply.location)
 
     def _post(
         self,

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from ci_acme.ca.connect import Connection, Dialer, TlsTrust, find_proxy, is_loopback
 from ci_acme.ca.trouble import StaleConnection, explain
+from ci_acme.connect import Connection, Dialer, TlsTrust, find_proxy, is_loopback
 from ci_acme.errors import CaProtocolError, Interrupted
 
 MAX_BODY: Final = 4 * 1024 * 1024
 MAX_REDIRECTS: Final = 5
 MAX_IDLE: Final = 9
+MAX_URL: Final = 2048
+MAX_SHOWN: Final = 200
+"""Characters of a URL that a message has."""
 _PRINTABLE: Final = re.compile(r"[!-~]+\Z")
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -109,7 +112,7 @@ class HttpsPool:
             location = response.headers.get("Location")
             if method != "GET" or response.status not in REDIRECTS or location is None:
                 return response
-            target = urljoin(url, location)
+            target = join_url(url, location)
             if url.startswith("https:") and not target.startswith("https:"):
                 raise CaProtocolError(f"{url} redirects to {target}, which is not https", fix="ask the CA's operator")
             url = target
@@ -205,26 +208,39 @@ class HttpsPool:
 
 def split_url(url: str) -> SplitResult:
     """The parts of a URL that the engine may talk to. Raises `CaProtocolError` for anything but https or loopback."""
+    shown = url[:MAX_SHOWN]
     try:
+        if len(url) > MAX_URL:
+            raise ValueError("it is too long")  # noqa: TRY301  # one reason among others
         if not _PRINTABLE.match(url):
             raise ValueError("it has characters that no URL has")  # noqa: TRY301  # one reason among others
         parts = urlsplit(url)
         _ = parts.port  # raises for a port that is not a number
     except ValueError as error:
-        raise CaProtocolError(f"{url!r} is not a URL: {error}", fix="check the directory URL") from None
+        raise CaProtocolError(f"{shown!r} is not a URL: {error}", fix="check the directory URL") from None
     if not parts.hostname:
-        raise CaProtocolError(f"{url!r} is not a URL: it has no host", fix="check the directory URL")
+        raise CaProtocolError(f"{shown!r} is not a URL: it has no host", fix="check the directory URL")
     if parts.username is not None:
         raise CaProtocolError(
-            f"what names {parts.hostname} is not a URL of an ACME server: it has a user name in it",
+            f"what names {parts.hostname[:MAX_SHOWN]} is not a URL of an ACME server: it has a user name in it",
             fix="remove everything before the @",
         )
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)):
         return parts
     raise CaProtocolError(
-        f"refusing {url}: ACME is spoken over https only (RFC 8555 section 6.1)",
+        f"refusing {shown}: ACME is spoken over https only (RFC 8555 section 6.1)",
         fix="use the https URL of the CA's directory",
     )
+
+
+def join_url(base: str, reference: str) -> str:
+    """A URL that a reply to `base` names, made absolute. Raises `CaProtocolError` as `split_url` does."""
+    try:
+        url = urljoin(base, reference)
+    except ValueError:
+        url = reference  # and why it is none is said in the next line
+    split_url(url)
+    return url
 
 
 def _target(parts: SplitResult) -> str:

@@ -18,7 +18,7 @@ from ci_acme.model.material import CertificateFacts, KeyType
 from ci_acme.model.secret import Secret
 
 _BEGIN: Final = re.compile(rb"-----BEGIN ([^\r\n]*?)-----")
-_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\s+[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _EC: Final = {"secp256r1": KeyType.EC_P256, "secp384r1": KeyType.EC_P384}
 _RSA: Final = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
 

@@ -20,6 +20,9 @@ DNS_ACCOUNT: Final = "dns-account-01"
 DNS_PERSIST: Final = "dns-persist-01"
 SOLVED: Final = (DNS, DNS_ACCOUNT, DNS_PERSIST)
 """The challenge types that are solved here."""
+MAX_AUTHORIZATIONS: Final = 1000
+"""Each is looked at; no CA takes orders for so many names."""
+_NAME: Final = re.compile(r"[!-~]{1,255}\Z")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,1024}\Z")
 _FIX: Final = "check that the directory URL is an ACME server's; ask its operator"
 
@@ -85,9 +88,7 @@ class Order:
             url=url,
             status=_status(document, ORDER_STATUSES, url),
             names=frozenset(_dns_name(item, url) for item in _list(document, "identifiers", url)),
-            authorizations=tuple(
-                _checked_url(item, "authorizations", url) for item in _list(document, "authorizations", url)
-            ),
+            authorizations=_authorizations(document, url),
             finalize=_url(document, "finalize", url),
             certificate=_optional_url(document, "certificate", url),
             error=Problem.from_json(error) if isinstance(error, Mapping) else None,
@@ -146,6 +147,15 @@ class Authorization:
         return None
 
 
+def _authorizations(document: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    found = dict.fromkeys(
+        _checked_url(item, "authorizations", where) for item in _list(document, "authorizations", where)
+    )
+    if len(found) > MAX_AUTHORIZATIONS:
+        raise _broken("authorizations", where)
+    return tuple(found)
+
+
 def _challenge(value: object, where: str) -> AcmeChallenge:
     if not isinstance(value, Mapping):
         raise _broken("challenges", where)
@@ -192,7 +202,7 @@ def _status(document: Mapping[str, Any], known: frozenset[str], where: str) -> s
 
 def _dns_name(value: object, where: str) -> str:
     name = value.get("value") if isinstance(value, Mapping) and value.get("type") == "dns" else None
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not _NAME.match(name):
         raise _broken("identifier", where)
     return name.lower()
 

@@ -82,31 +82,32 @@ def obtain(
     *,
     scope: Scope,
     on_order: Callable[[str], None],
+    before_finalize: Callable[[], None] = lambda: None,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
     `on_order` is called with the order's URL before it is finalized: what makes the order resumable must be durable
-    when it returns. The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge
-    that failed because the CA could not ask the DNS costs one more order, once.
+    when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the flow.
+    The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge that failed
+    because the CA could not ask the DNS costs one more order, once.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
+    flow = _Flow(client, request, scope, before_finalize)
     try:
-        return _attempt(client, request, solver, scope, on_order)
+        return _attempt(flow, solver, on_order)
     except ChallengeFailed as error:
         # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
         if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
             raise
         scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
     scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
-    return _attempt(client, request, solver, scope, on_order)
+    return _attempt(flow, solver, on_order)
 
 
-def _attempt(
-    client: AcmeClient, request: OrderRequest, solver: ChallengeSolver, scope: Scope, on_order: Callable[[str], None]
-) -> Issued:
+def _attempt(flow: _Flow, solver: ChallengeSolver, on_order: Callable[[str], None]) -> Issued:
     """One order to its end."""
-    flow = _Flow(client, request, scope)
+    client, request, scope = flow.client, flow.request, flow.scope
     cleaner = _Cleaner(solver)
     try:
         account = client.account_url(scope) if request.challenge != DNS else ""
@@ -123,7 +124,7 @@ def _attempt(
         if order.status == "pending":
             authorizer = Authorizer(client, solver, scope, kind=request.challenge, preauthorized=request.preauthorized)
             authorizer.prove(order)
-            flow.dns_seconds = authorizer.dns_seconds
+            flow.dns_seconds += authorizer.dns_seconds
             on_order(order.url)
             order = authorizer.wait(order)
             cleaner.start()
@@ -134,7 +135,14 @@ def _attempt(
         cleaner.finish()
 
 
-def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: Scope) -> Issued | None:
+def resume(
+    client: AcmeClient,
+    order_url: str,
+    request: OrderRequest,
+    *,
+    scope: Scope,
+    before_finalize: Callable[[], None] = lambda: None,
+) -> Issued | None:
     """Go on with an order of an earlier run, made for the same names and key. No DNS.
 
     None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
@@ -151,7 +159,7 @@ def resume(client: AcmeClient, order_url: str, request: OrderRequest, *, scope: 
     if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
         return None
     try:
-        return _Flow(client, request, scope).finish(order)
+        return _Flow(client, request, scope, before_finalize).finish(order)
     except NotAsExpected:
         raise
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
@@ -172,7 +180,10 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
 class _Flow:
     """The second half: from `ready` to a verified chain."""
 
-    def __init__(self, client: AcmeClient, request: OrderRequest, scope: Scope) -> None:
+    def __init__(
+        self, client: AcmeClient, request: OrderRequest, scope: Scope, before_finalize: Callable[[], None]
+    ) -> None:
+        self._before_finalize = before_finalize
         self.client = client
         self.request = request
         self.scope = scope
@@ -188,6 +199,7 @@ class _Flow:
                 raise self._refused(order)
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
+                self._before_finalize()
                 order = self.client.finalize(self.scope, order, csr)
                 if order.status in {"valid", "invalid"}:
                     continue

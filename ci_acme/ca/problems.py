@@ -24,13 +24,14 @@ MAX_TEXT: Final = 1000
 MAX_SUBPROBLEMS: Final = 100
 MAX_SHOWN: Final = 10
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""Controls, what turns the direction of writing, and halves of characters, which no encoding takes."""
 _RETRY_AFTER_TEXT: Final = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?: UTC|Z)", re.IGNORECASE)
 
 
 def clean(text: object) -> str:
     """Text of a CA as one harmless line: no control character may reach a terminal or a CI log's command parser."""
-    return _CONTROL.sub(" ", text).strip()[:MAX_TEXT] if isinstance(text, str) else ""
+    return _CONTROL.sub(" ", text[: 4 * MAX_TEXT]).strip()[:MAX_TEXT] if isinstance(text, str) else ""
 
 
 def join_some(parts: Sequence[str]) -> str:
@@ -123,6 +124,7 @@ _REFUSED: Final[dict[str, tuple[type[CiAcmeError], str]]] = {
     "badPublicKey": (AccountError, "use an account key of another type: EC P-256 works everywhere"),
     "badSignatureAlgorithm": (AccountError, "use an account key of another type"),
     "alreadyReplaced": (OrderRefused, "run again"),
+    "badRevocationReason": (CaError, "give another --reason; superseded and keyCompromise are taken everywhere"),
     "badCSR": (OrderRefused, "choose another key type; the names or the key do not suit the CA"),
     "caa": (OrderRefused, "add a CAA record that permits this CA, or remove the one that forbids it"),
     "rejectedIdentifier": (OrderRefused, "remove the name, or ask another CA"),

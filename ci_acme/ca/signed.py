@@ -9,7 +9,7 @@ from typing import Any, Final
 from ci_acme.ca.jws import sign
 from ci_acme.ca.nonces import NoncePool, valid_nonce
 from ci_acme.ca.scope import Scope
-from ci_acme.ca.transport import Reply, Transport
+from ci_acme.ca.transport import ATTEMPTS, Reply, Transport
 from ci_acme.errors import CaProtocolError
 from ci_acme.ports import Signer
 
@@ -57,6 +57,7 @@ class AcmeTransport:
         kid: str | None,
         accept: str | None = None,
         final: Callable[[Reply], bool] = lambda reply: False,
+        attempts: int = ATTEMPTS,
     ) -> Reply:
         """A signed request, by the bare key if `kid` is None; `payload` None is POST-as-GET. Only a 2xx returns.
 
@@ -70,7 +71,8 @@ class AcmeTransport:
         def send() -> Reply:
             return self._post_once(url, payload, kind=kind, what=what, scope=scope, kid=kid, accept=accept)
 
-        return self.plain.check(self.plain.persist(send, what=what, scope=scope, final=final), what)
+        reply = self.plain.persist(send, what=what, scope=scope, attempts=attempts, final=final)
+        return self.plain.check(reply, what)
 
     def _post_once(
         self,
@@ -102,7 +104,7 @@ class AcmeTransport:
                     self._measure(clock.monotonic() - begun)
                     return reply
                 if attempt >= QUICK_TRIES:
-                    scope.pause(clock, 0.05 * (attempt - QUICK_TRIES + 1), f"to {what} again", reply.host)
+                    scope.pause(clock, 0.05 * (attempt - QUICK_TRIES + 1), f"another try to {what}", reply.host)
         except _NoNonceError as error:
             return error.reply
         finally:

@@ -10,14 +10,15 @@ import random
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from ci_acme import __version__
-from ci_acme.ca.http import Http, HttpResponse
+from ci_acme.ca.http import Http, HttpResponse, join_url
 from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.problems import Problem, error_for
 from ci_acme.ca.scope import Scope
@@ -34,7 +35,7 @@ REQUEST_TIMEOUT: Final = 30.0
 MAX_RETRY_AFTER: Final = 366 * 86400.0
 
 _SECONDS: Final = re.compile(r"[ \t]*([0-9]{1,12})[ \t]*\Z")
-_LINK: Final = re.compile(r"<([^>]*)>((?:\s*;\s*[\w!#$%&*+.^`|~-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?)*)")
+_LINK: Final = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w!#$%&*+.^`|~-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?)*)")
 _REL: Final = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]*))", re.IGNORECASE)
 
 
@@ -69,13 +70,14 @@ def _http_date(value: str | None) -> datetime | None:
 
 
 def parse_links(values: list[str], relation: str, base: str) -> list[str]:
-    """The targets of Link fields (RFC 8288) with this relation, made absolute."""
+    """The targets of Link fields (RFC 8288) with this relation, made absolute; what is no URL is left out."""
     found: list[str] = []
     for value in values:
         for target, parameters in _LINK.findall(value):
             relations = [quoted or plain for quoted, plain in _REL.findall(parameters)]
             if any(relation in names.lower().split() for names in relations):
-                found.append(urljoin(base, target))
+                with suppress(CaProtocolError):
+                    found.append(join_url(base, target))
     return found
 
 
@@ -100,9 +102,9 @@ class Reply:
 
     @property
     def location(self) -> str | None:
-        """The Location field, made absolute."""
+        """The Location field, made absolute. Raises `CaProtocolError` for what the engine may not talk to."""
         value = self.response.headers.get("Location")
-        return urljoin(self.url, value) if value else None
+        return join_url(self.url, value) if value else None
 
     def links(self, relation: str) -> list[str]:
         """The targets of Link fields with this relation."""
@@ -244,7 +246,7 @@ class Transport:
                 break
             if pause:
                 scope.warn(f"{failure.message}; trying again in {pause:.1f} s")
-                scope.pause(self.clock, pause, f"to {what} again", "the CA")
+                scope.pause(self.clock, pause, f"another try to {what}", "the CA")
         raise failure
 
     def check(self, reply: Reply, what: str) -> Reply:

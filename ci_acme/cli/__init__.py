@@ -8,7 +8,14 @@ from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status (CONTRACT section 2)."""
+    """Run a command and return its exit status (CONTRACT section 2). Ctrl-C is never a traceback."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(argv: list[str] | None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments in (["--version"], ["version"]):
         from ci_acme import __version__

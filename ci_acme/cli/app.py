@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -16,6 +17,8 @@ from ci_acme.errors import CiAcmeError, InternalError
 
 def run(arguments: list[str]) -> int:
     """Parse, dispatch, and turn every way out into an exit status and one result document."""
+    gc.disable()  # a run is short and small: collecting costs a tenth of its CPU and frees nothing that matters
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # they would read every package's entry points
     console = Console()
     try:
         options = parse(arguments, os.environ)
@@ -27,9 +30,6 @@ def run(arguments: list[str]) -> int:
         return int(leaving.code or 0)
     except CiAcmeError as error:
         return _fail(error, console, arguments)
-    except KeyboardInterrupt:
-        console.close()
-        return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
         return 1

@@ -58,7 +58,7 @@ class Console:
             self._write("debug" if event.text.startswith("request ") else "info", event.certificate, event.text)
         elif isinstance(event, Started):
             self._write("info", event.certificate, f"{event.action}: {event.reason}")
-        elif event.action != "failed":  # an error says more, and is shown with its fix
+        elif event.action not in {"failed", "refused"}:  # an error says more, and is shown with its fix
             self._write(self._finished, event.certificate, f"{event.action}: {event.reason}", color="green")
 
     def warning(self, text: str, certificate: str = "") -> None:

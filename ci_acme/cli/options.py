@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
@@ -29,6 +30,10 @@ ISSUE: Final = (
     Option("dry_run", "the same as `ci-acme plan`", flag=True),
     Option("allow_new_account", "let a run in CI register an ACME account", flag=True),
 )
+INVENTORY: Final = (
+    Option("expiring", "only those that end within this time, such as 14d", "TIME"),
+    Option("format", "the form of the list (default: table)", choices=("table", "json", "csv", "ics", "html")),
+)
 INIT: Final = (
     Option("file", "the file to write (default: ci-acme.yaml; - for stdout)", "FILE"),
     Option("overwrite", "replace a file that is there", flag=True),
@@ -38,14 +43,59 @@ DEMO: Final = (
     Option("directory", "where to leave the config and the certificate (default: ci-acme-demo)", "DIR"),
     Option("keep_running", "leave the sandbox CA running until Ctrl-C", flag=True),
 )
+YES: Final = (Option("yes", "do it without a question", flag=True),)
+ACCOUNT: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
+    ("register", "make the account key, if there is none, and register it; shows an account that is there", RUN),
+    ("show", "the account's URL, status, contacts, terms and key", RUN),
+    ("update", "let the account have the contacts of the config, or --email", RUN),
+    ("rotate-key", "give the account a new key, in the file that account_key names", RUN),
+    ("deactivate", "end the account for good", (*YES, *RUN)),
+)
+REVOKE: Final = (
+    Option("revoke_certificate", "the certificate in this file, PEM or DER", "FILE", word="certificate"),
+    Option("revoke_serial", "the certificate with this serial number in a store of the config", "HEX", word="serial"),
+    Option("revoke_reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY", word="reason"),
+    Option("revoke_key", "the certificate's private key, where no account may revoke it", "FILE", word="key"),
+)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
-READ_HERE: Final = tuple(option for option in (*GLOBALS, *RUN, *ISSUE, *INIT, *DEMO) if option not in OPTIONS)
+READ_HERE: Final = tuple(
+    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INVENTORY, *INIT, *DEMO) if option not in OPTIONS
+)
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A command's options, its positional argument (attribute, metavar, help), and its actions, if it has any."""
+
+    options: tuple[Option, ...] = ()
+    positional: tuple[str, str, str] | None = None
+    actions: tuple[tuple[str, str, tuple[Option, ...]], ...] = ()
+
+
+_NAMES: Final = ("names", "NAME", "certificates of the config (default: all)")
+_TAKEN: Final = {option.switch for option in REVOKE}
+SHAPES: Final = {
+    "issue": Shape((*ISSUE, *RUN), _NAMES),
+    "plan": Shape(RUN, _NAMES),
+    "check": Shape(RUN, _NAMES),
+    "cleanup": Shape(RUN),
+    "inventory": Shape((*INVENTORY, *RUN)),
+    "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
+    "revoke": Shape(
+        (*REVOKE, *(option for option in RUN if option.switch not in _TAKEN)),
+        ("certificate_name", "NAME", "a certificate of the config"),
+    ),
+    "config": Shape(actions=CONFIG),
+    "demo": Shape(DEMO),
+    "version": Shape(),
+}
+"""Every command of `commands.COMMANDS`."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,7 +111,8 @@ def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespac
 
     Raises `UsageError`. An option that nobody gives is not in the namespace. An empty variable counts as unset.
     """
-    namespace = build().parse_args(arguments)
+    first = next((part for part in arguments if part in SHAPES), None)
+    namespace = build(first).parse_args(arguments)
     for option in READ_HERE:
         text = environ.get(option.variable, "").strip()
         if text and not hasattr(namespace, option.name):
@@ -69,31 +120,30 @@ def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespac
     return namespace
 
 
-def build() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; or, as making a parser takes its time, only as much of it as `command` needs."""
     parser = Parser(prog="ci-acme", add_help=False, allow_abbrev=False)
     _add(parser, GLOBALS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (
-        _command(commands, "issue", (*ISSUE, *RUN)),
-        _command(commands, "plan", RUN),
-        _command(commands, "check", RUN),
-    ):
-        command.add_argument(
-            "names", nargs="*", metavar="NAME", default=[], help="certificates of the config (default: all)"
-        )
-    _command(commands, "cleanup", RUN)
-    config = _command(commands, "config", ())
-    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary, options in CONFIG:
-        _subparser(actions, action, summary, (*GLOBALS, *options))
-    _command(commands, "demo", DEMO)
-    _command(commands, "version", ())
+    for name, shape in SHAPES.items():
+        if command in {None, name}:
+            _fill(_subparser(commands, name, _SUMMARY[name], (*GLOBALS, *shape.options)), shape)
     return parser
 
 
-def _command(commands: Any, name: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:
-    return _subparser(commands, name, _SUMMARY[name], (*GLOBALS, *options))
+def _fill(parser: argparse.ArgumentParser, shape: Shape) -> None:
+    targets = [parser]
+    if shape.actions:
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        targets = [_subparser(actions, name, summary, (*GLOBALS, *options)) for name, summary, options in shape.actions]
+    if shape.positional is None:
+        return
+    dest, metavar, text = shape.positional
+    for target in targets:
+        many = dest == "names"
+        target.add_argument(
+            dest, nargs="*" if many else "?", metavar=metavar, default=[] if many else argparse.SUPPRESS, help=text
+        )
 
 
 def _subparser(parent: Any, name: str, summary: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:

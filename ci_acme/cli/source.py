@@ -18,3 +18,12 @@ def load_config(options: Any) -> Loaded:
         cwd=Path.cwd(),
         environment=detect_environment(getattr(options, "environment", None), os.environ),
     )
+
+
+def chosen_authority(options: Any, loaded: Loaded) -> str | None:
+    """The authority of the config that `--ca` or its variable means; None if neither is given."""
+    said = getattr(options, "ca", None) or os.environ.get("CI_ACME_CA", "").strip()
+    known = list(loaded.config.authorities)
+    if not said or said in known:
+        return said or None
+    return known[0]  # the only one, which has got this directory

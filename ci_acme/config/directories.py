@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ci_acme.config.problems import nearest
-from ci_acme.core.quirks import WELL_KNOWN
+from ci_acme.core.budget import OWN_FAILURES, PROFILES, Limits
+from ci_acme.core.quirks import WELL_KNOWN, known_ca
 
-__all__ = ["WELL_KNOWN", "UnknownDirectory", "check_url", "is_staging", "resolve_directory"]
+__all__ = ["WELL_KNOWN", "UnknownDirectory", "check_url", "default_limits", "is_staging", "resolve_directory"]
 
 
 class UnknownDirectory(ValueError):
@@ -33,7 +34,21 @@ def resolve_directory(name_or_url: str) -> str:
 
 def is_staging(url: str) -> bool:
     """Whether `url` is the directory of a well-known CA that nobody trusts. Unknown CAs count as production."""
-    return any(directory.staging for directory in WELL_KNOWN.values() if directory.url == url)
+    return known_ca(url).staging
+
+
+def default_limits(url: str) -> Limits:
+    """The rate limits of a directory that the config says nothing about.
+
+    Those of a well-known CA. Of another one nothing is known: only its failed validations are counted, so that a retry
+    loop locks nobody out. A CA on loopback has no limits at all.
+    """
+    from urllib.parse import urlsplit
+
+    limits = PROFILES[known_ca(url).limits]
+    if limits or _is_loopback(urlsplit(url).hostname or ""):
+        return limits
+    return Limits(failures_per_name=OWN_FAILURES)
 
 
 def check_url(url: str) -> None:

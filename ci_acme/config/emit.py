@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ci_acme.config.document import KeyPath
-from ci_acme.config.scalars import NOT_ALLOWED, resolve
+from ci_acme.config.scalars import not_allowed, resolve
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(:[A-Za-z0-9_./@+-]+)*\Z")
 
@@ -41,7 +41,8 @@ def scalar(value: Any) -> str:
 
 def _flow(value: Any) -> str:
     """Any value in YAML's flow style: JSON, with the characters escaped that YAML does not allow."""
-    return NOT_ALLOWED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(value, ensure_ascii=False))
+    text = json.dumps(value, ensure_ascii=False)
+    return not_allowed(text).sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _read_otherwise(text: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -63,10 +63,11 @@ def check_state(value: str) -> str:
     if not rest.startswith("//"):
         raise ValueError(f"must be {scheme}://…")
     try:
-        password = urlsplit(value).password
+        url = urlsplit(value)
+        secret = url.password is not None or any("password" in key for key, _ in parse_qsl(url.query))
     except ValueError:
         raise ValueError("is not a URL") from None
-    if password is not None:
+    if secret:
         raise ValueError("must not hold a password; PGPASSWORD or PGPASSFILE gives it to PostgreSQL")
     return value
 

@@ -74,6 +74,7 @@ AUTHORITY_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "ca_bundle": ("ca_bundle",),
     "eab_key_id": ("external_account", "key_id"),
     "eab_hmac_key": ("external_account", "hmac_key"),
+    "eab_alg": ("external_account", "alg"),
 }
 """Options that say a key of an authority."""
 

@@ -19,7 +19,8 @@ class Option:
     """An option `--NAME` and its variable `CI_ACME_NAME`.
 
     `many` may be repeated (in the variable: separated by commas or white space), `flag` takes no value, and `with_file`
-    says whether it also overrides a config file; the others are for the form without one.
+    says whether it also overrides a config file; the others are for the form without one. `word` is what the command
+    line calls it where that differs: a variable is read by every command, so its name says which one it is for.
     """
 
     name: str
@@ -30,11 +31,12 @@ class Option:
     with_file: bool = True
     number: bool = False
     choices: tuple[str, ...] = ()
+    word: str = ""
 
     @property
     def switch(self) -> str:
         """`--ca-bundle`."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.word or self.name.replace("_", "-"))
 
     @property
     def variable(self) -> str:
@@ -60,6 +62,7 @@ OPTIONS: Final = (
     Option("account_key", "a reference to the account key", "REF"),
     Option("eab_key_id", "external account binding: the key identifier", "ID|REF"),
     Option("eab_hmac_key", "external account binding: a reference to the MAC key", "REF"),
+    Option("eab_alg", "external account binding: HS256 (the default), HS384 or HS512", "ALG"),
     Option("profile", "the CA's certificate profile", "NAME"),
     Option("key", "the type of the certificate's key", "TYPE"),
     Option("resolver", "ask this server in place of the system's resolver", "HOST:PORT", many=True),

@@ -11,7 +11,7 @@ from ci_acme.config.fileless import AUTHORITY_KEYS
 from ci_acme.config.options import Said
 from ci_acme.config.problems import Problem, nearest, problem
 
-_ONE_AUTHORITY = ("account_key", "eab_key_id", "eab_hmac_key")
+_ONE_AUTHORITY = ("account_key", "eab_key_id", "eab_hmac_key", "eab_alg")
 
 
 def apply(document: Document, said: Mapping[str, Said]) -> list[Problem]:
@@ -21,7 +21,7 @@ def apply(document: Document, said: Mapping[str, Said]) -> list[Problem]:
     - `ca`: the only authority gets it as its `directory`. With several authorities (or if it is the only one's name and
       no well-known CA) it is the name of one, which then serves every certificate alone.
     - `email`, `agree_terms` and `ca_bundle` replace the file's in every authority.
-    - `account_key`, `eab_key_id` and `eab_hmac_key` do so if there is one authority; with several they are a problem.
+    - `account_key` and the `eab_` options do so if there is one authority; with several they are a problem.
     - `profile` and `key` replace the file's for every certificate.
     """
     problems: list[Problem] = []

@@ -5,18 +5,29 @@ Provider entries are judged by the settings class of the provider that they name
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ci_acme.config import fields
-from ci_acme.config.directories import resolve_directory
+from ci_acme.config.directories import default_limits, resolve_directory
+from ci_acme.core.budget import OWN_FAILURES, PROFILES, Limit, Limits, Rate
 from ci_acme.model.material import KeyType
 from ci_acme.model.spec import CertificateSpec, Expectation, RenewPolicy, Source
-from ci_acme.settings import DnsSettings, ListOrOne, OneOrMany, SecretReference, Settings, StoreSettings, at
+from ci_acme.settings import (
+    Count,
+    DnsSettings,
+    ListOrOne,
+    OneOrMany,
+    SecretReference,
+    Settings,
+    StoreSettings,
+    at,
+)
 from ci_acme.spec import Kind
 
+RATES: Final = tuple(limit.value for limit in Limit)
 KeyName = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
 LimitsName = Literal["letsencrypt", "letsencrypt-staging", "none"]
 
@@ -33,6 +44,7 @@ class ExternalAccount(Settings):
         description="A program and its arguments, run without a shell when an account is registered; it prints a JSON "
         "object with key_id and hmac_key.",
     )
+    alg: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="The MAC algorithm that the CA wants.")
 
     @model_validator(mode="after")
     def _check(self) -> ExternalAccount:
@@ -45,14 +57,41 @@ class ExternalAccount(Settings):
 
 
 class RateLimits(Settings):
-    """The CA's rate limits, each `COUNT/PERIOD` (`50/7d`); what is not said is as in `profile`."""
+    """The CA's rate limits, each `COUNT/PERIOD` (`50/7d`); what is not said is as in `profile`.
+
+    Failed validations are the exception: where a table does not say otherwise, 2 an hour and name.
+    """
 
     profile: LimitsName = Field("none", description="The well-known limits to start from.")
     certificates_per_domain: fields.Rate | None = Field(None, description="New certificates a registered domain.")
     certificates_per_name_set: fields.Rate | None = Field(None, description="Certificates of exactly the same names.")
     orders_per_account: fields.Rate | None = Field(None, description="New orders an account.")
-    failures_per_name: fields.Rate | None = Field(None, description="Failed validations a name and account.")
+    failures_per_name: fields.Rate | None = Field(
+        None, description="Failed validations a name, after which ci-acme stops by itself (default: 2/1h)."
+    )
     accounts_per_address: fields.Rate | None = Field(None, description="New accounts an IP address.")
+    reserve: Count = Field(
+        0, ge=0, le=100_000, description="Certificates a registered domain that new names leave over for renewals."
+    )
+
+    @model_validator(mode="after")
+    def _check_reserve(self) -> RateLimits:
+        rate = self.limits.certificates_per_domain
+        if self.reserve and rate is None:
+            raise at({("reserve",): "needs certificates_per_domain, or a profile that has it"})
+        if rate is not None and self.reserve >= rate.count:
+            raise at({("reserve",): f"leaves nothing of certificates_per_domain ({rate.count}) for new names"})
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """As the core names them."""
+        said = {name: getattr(self, name) for name in RATES}
+        rates = {name: Rate(*fields.parse_rate(text)) for name, text in said.items() if text is not None}
+        base = PROFILES[self.profile]
+        if rates and not base:
+            rates.setdefault(Limit.FAILURES_PER_NAME.value, OWN_FAILURES)
+        return base.altered(rates, self.reserve)
 
 
 class Authority(Settings):
@@ -96,6 +135,11 @@ class Authority(Settings):
     def directory_url(self) -> str:
         """The URL of the directory."""
         return resolve_directory(self.directory)
+
+    @property
+    def limits(self) -> Limits:
+        """The rate limits that are said, else those that fit the directory."""
+        return default_limits(self.directory_url) if self.rate_limits is None else self.rate_limits.limits
 
 
 class Resolver(Settings):
@@ -206,7 +250,8 @@ class Config(Settings):
     version: Annotated[Literal[1], BeforeValidator(fields.check_version)] = Field(description="Always 1.")
     state: Annotated[str, AfterValidator(fields.check_state)] = Field(
         "sqlite:.ci-acme/state.db",
-        description="What is remembered between runs: sqlite:PATH, postgresql://…, s3://…, gs://… or az://….",
+        description="What runs remember and share: sqlite:PATH on one machine, postgresql://USER@HOST/DATABASE for "
+        "many runners (password by PGPASSWORD or PGPASSFILE); later s3://…, gs://… and az://….",
     )
     authorities: dict[fields.Label, Authority] = Field(min_length=1, description="The CAs, by a name of your choice.")
     dns: tuple[DnsEntry, ...] = Field(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ci_acme.config.document import Document, KeyPath, Mark
 from ci_acme.config.problems import Problem, problem
-from ci_acme.config.scalars import NOT_ALLOWED, resolve
+from ci_acme.config.scalars import not_allowed, resolve
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
@@ -101,7 +101,7 @@ def _decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", errors="replace")
         raise _Stop(_place(name, before), "not UTF-8") from None
-    bad = NOT_ALLOWED.search(text)
+    bad = not_allowed(text).search(text)
     if bad:
         code = ord(bad.group())
         raise _Stop(_place(name, text[: bad.start()]), f"the character U+{code:04X} is not allowed")

@@ -5,7 +5,7 @@ Pure: the caller reads the stores, describes the certificates, asks ARI, and pas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -29,6 +29,7 @@ class StoreView:
     """What one store holds, as far as it matters for a decision.
 
     `problem` says why there is nothing to judge (`no certificate`, `privkey.pem is missing`); then `facts` is None.
+    `lacks` says what is missing beside a certificate that is right (`bundle.p12 missing`): it is delivered again.
     """
 
     label: str
@@ -36,6 +37,7 @@ class StoreView:
     metadata: Metadata | None = None
     problem: str | None = None
     version: str | None = None
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,13 @@ class Decision:
     missing: tuple[int, ...] = ()
 
 
-def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | None:
+def mismatch(
+    spec: CertificateSpec, view: StoreView, now: datetime, revoked: Mapping[str, datetime] | None = None
+) -> str | None:
     """Why a store's content is not the certificate that is asked for; None if it is.
 
-    A certificate of a fallback CA is as good as one of the first CA until it is due.
+    A certificate of a fallback CA is as good as one of the first CA until it is due. `revoked` has the time of
+    revocation by SHA-256, for those that another store knows to be revoked.
     """
     facts, metadata = view.facts, view.metadata
     if facts is None:
@@ -74,9 +79,11 @@ def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | Non
     profile = metadata.profile if metadata else spec.profile
     wanted = spec.source_of(authority)
     found = facts.key_type.value if facts.key_type else "of another kind"
+    revoked_at = (metadata.revoked if metadata else None) or (revoked or {}).get(facts.sha256)
     problems = (
         (set(facts.names) != set(spec.names), f"has other names: {_difference(spec.names, facts.names)}"),
         (now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
+        (revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
         (metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
         (authority != wanted.directory, f"is from another CA, {authority}"),
         (profile != wanted.profile, f"has the profile {profile}, not {wanted.profile}"),
@@ -87,14 +94,17 @@ def mismatch(spec: CertificateSpec, view: StoreView, now: datetime) -> str | Non
 
 def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:
     """Judge every store's content."""
-    reasons = [mismatch(spec, view, now) for view in views]
+    revoked = {v.metadata.sha256: v.metadata.revoked for v in views if v.metadata and v.metadata.revoked}
+    reasons = [mismatch(spec, view, now, revoked) for view in views]
     good = [index for index, reason in enumerate(reasons) if reason is None]
     best = max(good, key=lambda index: _expiry(views[index]), default=None)
     if best is None:
         reason = next((reason for reason in reasons if reason), "no certificate")
         return Selection(None, tuple(range(len(views))), reason, predecessor(spec, views))
-    missing = tuple(i for i, view in enumerate(views) if reasons[i] or not _same(view, views[best]))
-    return Selection(best, missing, next((reason for reason in reasons if reason), ""), predecessor(spec, views))
+    missing = tuple(i for i, view in enumerate(views) if reasons[i] or view.lacks or not _same(view, views[best]))
+    lacking = (f"{view.lacks} in {view.label}" for view in views if view.lacks)
+    reason = next((reason for reason in (*reasons, *lacking) if reason), "")
+    return Selection(best, missing, reason, predecessor(spec, views))
 
 
 def predecessor(spec: CertificateSpec, views: Sequence[StoreView]) -> int | None:

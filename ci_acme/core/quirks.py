@@ -36,7 +36,8 @@ class Ca:
     `client_auth_until`: the day from which on no certificate is for client authentication. `validity`: whether it takes
     notBefore and notAfter; `longest` is the longest that it then gives. `rollover`, `renewal_info`: does it have them.
     `preauthorized`: names are validated in its console and not by challenges. `per_second`, `burst`: what it takes of
-    requests. `default_profile` is what an order without a profile gets.
+    requests; `limits` names its rate limits in `ci_acme.core.budget`. `default_profile` is what an order without a
+    profile gets.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Ca:
     preauthorized: bool = False
     per_second: float | None = None
     burst: int = 0
+    limits: str = "none"
     profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
     default_profile: str | None = None
     notes: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ def _letsencrypt(url: str, *, staging: bool, per_second: float, burst: int) -> C
         renewal_info=True,
         per_second=per_second,
         burst=burst,
+        limits="letsencrypt-staging" if staging else "letsencrypt",
         profiles=_LETSENCRYPT_PROFILES,
         default_profile="classic",
         notes=("a failed challenge is final: it takes a new order",),

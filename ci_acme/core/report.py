@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from ci_acme.core.budget import OrderKind
 from ci_acme.errors import CiAcmeError, worst_exit_status
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import format_time
@@ -38,7 +39,10 @@ class StoreOutcome:
 
 @dataclass(slots=True)
 class Outcome:
-    """One certificate's result. Unknown facts stay None; `error` decides the exit status."""
+    """One certificate's result. Unknown facts stay None; `error` decides the exit status.
+
+    `kind` is what the order is, or would be, to the CA.
+    """
 
     name: str
     names: tuple[str, ...]
@@ -59,9 +63,10 @@ class Outcome:
     stores: list[StoreOutcome] = field(default_factory=list)
     acme_requests: int = 0
     dns_changes: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("total", "dns", "acme", "stores"), 0.0))
     warnings: list[str] = field(default_factory=list)
     cost: dict[str, Any] | None = None
+    kind: OrderKind | None = None
     error: CiAcmeError | None = None
 
     @property
@@ -119,6 +124,7 @@ class Result:
     seconds: float
     certificates: list[Outcome]
     error: CiAcmeError | None = None
+    suggestions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -128,7 +134,7 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """The document that `--output json` prints."""
-        return {
+        document: dict[str, Any] = {
             "schema": RESULT_SCHEMA,
             "command": self.command,
             "exit_code": self.exit_status,
@@ -142,6 +148,9 @@ class Result:
             "certificates": [outcome.as_dict() for outcome in self.certificates],
             "error": self.error.as_dict() if self.error else None,
         }
+        if self.suggestions:
+            document["suggestions"] = self.suggestions
+        return document
 
 
 def _time(value: datetime | None) -> str | None:

@@ -43,12 +43,17 @@ class Server(NamedTuple):
 
 
 class Question(NamedTuple):
-    """`recurse` is for resolvers; authoritative servers are asked without."""
+    """`recurse` is for resolvers; authoritative servers are asked without. `unchecked` asks past DNSSEC validation."""
 
     server: Server
     name: str
     rtype: int
     recurse: bool = False
+    unchecked: bool = False
+
+    def wire(self, *, edns: bool = True) -> bytearray:
+        """The message to send, with id 0."""
+        return dnswire.query(self.name, self.rtype, recurse=self.recurse, edns=edns, unchecked=self.unchecked)
 
 
 class Answer(NamedTuple):
@@ -81,6 +86,11 @@ class Answer(NamedTuple):
         """The TXT values of exactly `name`, each with its TTL."""
         found = (record for record in self.answers if record.rtype == dnswire.TXT and record.name == name)
         return {record.data: record.ttl for record in found if isinstance(record.data, bytes)}
+
+    def octets(self, name: str, rtype: int) -> list[bytes]:
+        """The data of the records of exactly `name` and a type that is not taken apart here."""
+        found = (record.data for record in self.answers if record.rtype == rtype and record.name == name)
+        return [data for data in found if isinstance(data, bytes)]
 
     def hosts(self, name: str) -> list[str]:
         """The NS names of exactly `name`, be they the answer or a referral."""
@@ -182,8 +192,7 @@ class Asker(Generic[K]):
         if peer is None:
             link = Link(question.server.address, question.server.port, self._selector)
             peer = self._peers[question.server] = self._owners[link] = _Peer(link)
-        wire = dnswire.query(question.name, question.rtype, recurse=question.recurse)
-        pending = _Pending(question, key, wire)
+        pending = _Pending(question, key, question.wire())
         self.outstanding += 1
         peer.waiting.append(pending)
         self._refill(peer)
@@ -269,8 +278,7 @@ class Asker(Generic[K]):
                 self._send(peer, pending)
         elif pending.edns and message.rcode in {dnswire.FORMERR, dnswire.NOTIMP, dnswire.BADVERS}:
             pending.edns = False  # RFC 6891 section 7: a server from before EDNS
-            plain = pending.question
-            pending.wire = dnswire.query(plain.name, plain.rtype, recurse=plain.recurse, edns=False)
+            pending.wire = pending.question.wire(edns=False)
             self._send(peer, pending)
         else:
             answer = Answer(message.rcode, message.aa, message.answers, message.authority, message.additional)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from ci_acme import dnswire
 from ci_acme.dns.ask import Server
+from ci_acme.dns.caa import CaaFinder, RelevantCaa
 from ci_acme.dns.desks import Desk, DnsEntry, Holds
-from ci_acme.dns.resolve import Locator, Target, show_chain
+from ci_acme.dns.follow import show_chain
+from ci_acme.dns.resolve import Locator, Target
 from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError, DnsDelegationError, ZoneNotFound
@@ -47,6 +49,7 @@ class DnsEngine:
         self.desks = [Desk(entry) for entry in entries]
         self.holds = Holds()
         self.directory = Directory(nameservers, clock, fallback=self._servers_of, port=port)
+        self._caa = CaaFinder(self.directory, self._zones())
 
     def solver(self, certificate: str, notify: Observer) -> Solver:
         """A `ChallengeSolver` for one certificate of the run."""
@@ -54,8 +57,14 @@ class DnsEngine:
 
     def locate(self, names: Iterable[str], clock: Clock) -> dict[str, Target | CiAcmeError]:
         """Where the values of challenge names belong."""
-        zones = [desk.zone for desk in self.desks if desk.zone != "."]
-        return Locator(self.directory, zones, clock).locate(names)
+        return Locator(self.directory, self._zones(), clock).locate(names)
+
+    def caa(self, names: Iterable[str], clock: Clock) -> dict[str, RelevantCaa]:
+        """The relevant CAA records of names (without `*.`); what fails for one name is in its result."""
+        return self._caa.find(names, clock)
+
+    def _zones(self) -> list[str]:
+        return [desk.zone for desk in self.desks if desk.zone != "."]
 
     def desk_for(self, target: Target) -> Desk:
         """The entry with the longest zone that the effective name is in.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from ci_acme.dns.background import Background
+from ci_acme.dns.follow import show_chain
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
-from ci_acme.dns.resolve import Target, show_chain
-from ci_acme.dns.search import Search
+from ci_acme.dns.resolve import Target
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.ports import Challenge, Clock, Deadline, Placement, TxtValue, Zone
@@ -57,7 +58,7 @@ class Solver:
         self._certificate = certificate
         self._notify = notify
         self._lock = threading.Lock()
-        self._search: Search | None = None
+        self._search: Background[dict[str, Target | CiAcmeError]] | None = None
         self._searched: frozenset[str] = frozenset()
         self._groups: list[_Group] = []
         self._held: list[tuple[_Group, str, str]] = []
@@ -75,8 +76,10 @@ class Solver:
             self._changes += 1
 
     def prepare(self, names: Sequence[str]) -> None:
+        names = sorted(set(names))
         self._searched = frozenset(names)
-        self._search = Search(self._engine, sorted(self._searched))
+        engine = self._engine
+        self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline
@@ -106,7 +109,7 @@ class Solver:
         wanted = set(names)
         found: dict[str, Target | CiAcmeError] = {}
         if self._search is not None and wanted & self._searched:
-            found = self._search.result(self._engine.clock)
+            found = self._search.result()
         missing = wanted - found.keys()
         if missing:
             found = {**found, **self._engine.locate(sorted(missing), self._engine.clock)}

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ci_acme.core.standing import judge
-from ci_acme.dns.resolve import Target, show_chain
-from ci_acme.dns.search import Search
+from ci_acme.dns.background import Background
+from ci_acme.dns.follow import show_chain
+from ci_acme.dns.resolve import Target
 from ci_acme.errors import CiAcmeError, DnsRecordMissing
 from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.model.records import format_time
@@ -28,14 +29,15 @@ class StandingSolver:
         self._engine = engine
         self._certificate = certificate
         self._notify = notify
-        self._search: Search | None = None
+        self._search: Background[dict[str, Target | CiAcmeError]] | None = None
 
     @property
     def changes(self) -> int:
         return 0
 
     def prepare(self, names: Sequence[str]) -> None:
-        self._search = Search(self._engine, sorted(set(names)))
+        engine, wanted = self._engine, sorted(set(names))
+        self._search = Background(lambda clock: engine.locate(wanted, clock), engine.clock, "ci-acme-zones")
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline
@@ -63,7 +65,7 @@ class StandingSolver:
             self._search = None
 
     def _targets(self, names: set[str]) -> dict[str, Target | CiAcmeError]:
-        found = {} if self._search is None else self._search.result(self._engine.clock)
+        found = {} if self._search is None else self._search.result()
         missing = sorted(names - found.keys())
         return {**found, **(self._engine.locate(missing, self._engine.clock) if missing else {})}
 

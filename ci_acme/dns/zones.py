@@ -30,12 +30,16 @@ _DEPTH: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A zone and the addresses that serve it. `hosts` names addresses by their NS; `note` is worth a warning."""
+    """A zone and the addresses that serve it. `hosts` names addresses by their NS; `note` is worth a warning.
+
+    `unlisted` says that no resolver knows the zone here: the addresses are those that its provider writes to.
+    """
 
     apex: str
     servers: tuple[Server, ...]
     hosts: Mapping[Server, str] = field(default_factory=dict[Server, str])
     note: str | None = None
+    unlisted: bool = False
 
     def label(self, server: Server) -> str:
         """`ns1.example.com (192.0.2.1:53)`, or the bare address."""
@@ -234,7 +238,7 @@ class Directory:
         if found is None:
             return None
         note = f"the resolver does not know {found.apex}: only {', '.join(map(str, found.servers))} is checked"
-        return Authority(found.apex, found.servers, {}, note)
+        return Authority(found.apex, found.servers, {}, note, unlisted=True)
 
 
 def _membership(name: str, heard: Heard) -> Authority | None:

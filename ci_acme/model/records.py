@@ -47,7 +47,8 @@ class RenewalMemory:
 class Metadata:
     """The public record beside a certificate: enough to keep, renew or deliver it without reading the key.
 
-    `authority` is the directory URL; `spec_digest` is `CertificateSpec.digest()` of what was asked for.
+    `authority` is the directory URL; `spec_digest` is `CertificateSpec.digest()` of what was asked for; `revoked` is
+    when we had it revoked or learnt of it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Metadata:
     order: str | None
     run: str
     renewal: RenewalMemory | None = None
+    revoked: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; times are RFC 3339 UTC."""
@@ -98,6 +100,7 @@ class Metadata:
                 order=_optional_text(document.get("order")),
                 run=_text(document["run"]),
                 renewal=_renewal_from_json(renewal) if renewal else None,
+                revoked=_optional_time(document.get("revoked")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"metadata lacks or garbles {error}") from None

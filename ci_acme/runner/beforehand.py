@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ci_acme.core.plan import Action
 from ci_acme.core.quirks import known_ca
-from ci_acme.core.report import Outcome
 from ci_acme.core.requirements import refusal
 from ci_acme.model.events import Warned
 from ci_acme.runner.jobs import Job
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def judge_beforehand(job: Job, action: Action, services: Services, outcome: Outcome) -> None:
+def judge_beforehand(job: Job, action: Action, services: Services) -> None:
     """Refuse an order that its first CA is known not to serve; a certificate that is kept only gets a warning.
 
     Raises `KnownRefusal`.
@@ -26,5 +25,4 @@ def judge_beforehand(job: Job, action: Action, services: Services, outcome: Outc
     if action in {Action.ISSUE, Action.RENEW}:
         raise error
     text = f"the next order will be refused: {error.message}; {error.fix}"
-    outcome.warnings.append(text)
     services.notify(Warned(job.spec.name, text))

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from ci_acme.ca.keys import load_signer
 from ci_acme.ca.messages import Directory
-from ci_acme.ca.transport import Reply, Transport
+from ci_acme.ca.transport import Reply
+from ci_acme.core.caa import NEW_ACCOUNT
 from ci_acme.core.checks import CheckLine
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.requirements import refusal
 from ci_acme.errors import CiAcmeError
+from ci_acme.runner.rotation import refuse_key_named_twice
+from ci_acme.runner.solvers import known_account
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -24,15 +27,20 @@ SKEW_WARNING = 60.0
 SKEW_ERROR = 3600.0
 
 
-def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[CheckLine]:
-    """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach."""
+def check_authority(
+    name: str, jobs: list[Job], services: Services, directories: dict[str, Directory]
+) -> Iterator[CheckLine]:
+    """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach.
+
+    What the CA says of itself is put into `directories`, so that it is asked once.
+    """
     authority = services.authority(name)
     for job in jobs:
         yield from _known(name, job, services)
     scope = services.scope("")
-    transport = Transport(services.authorities.pool(authority.ca_bundle), services.clock)
+    transport = services.connections.transport(name)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
-    directory = Directory.from_reply(reply)
+    directory = directories[name] = Directory.from_reply(reply)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")
     yield from _clock(name, reply, services)
     yield from _account(name, authority, directory, services)
@@ -80,7 +88,7 @@ def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
 
 def _account(name: str, authority: Authority, directory: Directory, services: Services) -> Iterator[CheckLine]:
     reference = authority.account_key
-    made_on_use = reference.startswith("file:") and not Path(reference.removeprefix("file:")).exists()
+    made_on_use = _made_on_use(authority)
     if made_on_use and services.may_register:
         yield CheckLine("ok", "ca", name, f"the account key {reference} is made and registered by the first issue")
     elif made_on_use:
@@ -94,6 +102,7 @@ def _account(name: str, authority: Authority, directory: Directory, services: Se
     else:
         try:
             load_signer(services.read_secret(reference), reference)
+            refuse_key_named_twice(name, services)
         except CiAcmeError as error:
             yield CheckLine("error", "ca", name, error.message, error.fix, error.code)
         else:
@@ -108,3 +117,14 @@ def _account(name: str, authority: Authority, directory: Directory, services: Se
         )
     if directory.external_account_required and authority.external_account is None and made_on_use:
         yield CheckLine("error", "ca", name, "wants an external account", "set external_account of the authority")
+
+
+def _made_on_use(authority: Authority) -> bool:
+    """Whether the account key is yet to be made."""
+    reference = authority.account_key
+    return reference.startswith("file:") and not Path(reference.removeprefix("file:")).exists()
+
+
+def account_url(name: str, services: Services) -> str | None:
+    """The account's URL without a request: `NEW_ACCOUNT` for one that is yet to be made, None if it is not known."""
+    return NEW_ACCOUNT if _made_on_use(services.authority(name)) else known_account(name, services)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ci_acme.core import renewal
+from ci_acme.core.budget import OrderKind, order_kind
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.core.requirements import KnownRefusal
@@ -39,8 +42,14 @@ def process(job: Job, services: Services) -> Outcome:
         _process(job, services, outcome)
     except CiAcmeError as error:
         outcome.error = _signal(error, services)
-        outcome.action = "refused" if isinstance(error, KnownRefusal) else "failed"
+        known = isinstance(error, KnownRefusal) or error.details.get("forecast")
+        outcome.action = "refused" if known else "failed"
         outcome.reason = outcome.reason or error.message
+    outcome.warnings = services.warnings.pop(spec.name, [])
+    if not services.dry_run and outcome.action != "kept":
+        from ci_acme.runner.recording import record
+
+        record(job, outcome, services)
     outcome.seconds["total"] = services.clock.monotonic() - begun
     services.notify(Finished(spec.name, outcome.action, outcome.reason))
     return outcome
@@ -56,64 +65,120 @@ def _signal(error: CiAcmeError, services: Services) -> CiAcmeError:
     return error
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the stores hold, and what follows from it. `memory` is what the CA said of the best certificate."""
+
+    views: list[StoreView]
+    selection: Selection
+    memory: RenewalMemory | None
+    renew_after: datetime | None
+    decision: Decision
+
+    @property
+    def best(self) -> StoreView | None:
+        """The view of the store that has the right certificate."""
+        return None if self.selection.best is None else self.views[self.selection.best]
+
+    @property
+    def ordering(self) -> bool:
+        """Whether the CA has to issue a certificate."""
+        return self.decision.action in {Action.ISSUE, Action.RENEW}
+
+
 def _process(job: Job, services: Services, outcome: Outcome) -> None:
-    spec = job.spec
-    now = services.clock.now()
+    look = _look(job, services, outcome)
+    outcome.reason = look.decision.reason
+    if look.ordering:
+        outcome.kind = _order_kind(job, look, services)
+    judge_beforehand(job, look.decision.action, services)
+    if services.dry_run:
+        _would(job, look, outcome)
+    elif look.ordering:
+        look = _order(job, look, services, outcome)
+        if look.ordering:
+            return
+        outcome.reason = look.decision.reason
+    if not services.dry_run:
+        _bring_into_line(job, look, services, outcome)
+    if look.best is not None:
+        _take(job, look.best, outcome)
+        outcome.renew_after = look.renew_after
+
+
+def _look(job: Job, services: Services, outcome: Outcome, earlier: _Look | None = None) -> _Look:
+    """Read the stores and decide. After an `earlier` look the CA is not asked again, and `--force` is done with if
+    another run has put a new certificate there meanwhile.
+    """
+    spec, now = job.spec, services.clock.now()
     views = read_stores(job, services)
     selection = select(spec, views, now)
     memory: RenewalMemory | None = None
     renew_after = None
+    replaced = False
     if selection.best is not None:
         best = views[selection.best]
         assert best.facts is not None
         assert best.metadata is not None
-        memory = _consult_ca(job, best.facts, best.metadata, services)
-        renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
-    decision = decide(selection, renew_after, now, force=services.force)
-    outcome.reason = decision.reason
-    if decision.action is Action.RENEW:
-        _explain(memory, outcome)
-    judge_beforehand(job, decision.action, services, outcome)
-    if services.dry_run:
-        _would(job, views, selection, decision, outcome)
-    elif decision.action in {Action.KEEP, Action.DELIVER}:
-        assert selection.best is not None
-        assert renew_after is not None
-        metadata = views[selection.best].metadata
-        assert metadata is not None
-        fresh = metadata.with_renewal(memory, renew_after)
-        _remember(job, views, selection, fresh, services)
-        if decision.action is Action.DELIVER:
-            outcome.stores = _deliver(job, selection.best, decision, fresh, services)
-            outcome.error = next((store.error for store in outcome.stores if store.error), None)
+        replaced = earlier is not None and (earlier.best is None or earlier.best.facts != best.facts)
+        if earlier is None:
+            memory = _consult_ca(job, best.facts, best.metadata, services, outcome)
         else:
-            outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, views)]
-    else:
-        from ci_acme.runner.sources import issue_from_sources
+            memory = best.metadata.renewal if replaced else earlier.memory
+        renew_after = renewal.renewal_time(best.facts.not_before, best.facts.not_after, spec.renew, memory)
+    decision = decide(selection, renew_after, now, force=services.force and not replaced)
+    return _Look(views, selection, memory, renew_after, decision)
 
-        if selection.best is not None and memory is not None and renew_after is not None:
-            # What the CA said, or that it said nothing, must survive an order that fails (RFC 9773 section 4.3).
-            best = views[selection.best]
-            assert best.metadata is not None
-            _remember(job, views, selection, best.metadata.with_renewal(memory, renew_after), services)
-        services.notify(
-            Started(spec.name, "renewing" if decision.action is Action.RENEW else "issuing", decision.reason)
-        )
-        issue_from_sources(job, views, services, outcome)
+
+def _order(job: Job, look: _Look, services: Services, outcome: Outcome) -> _Look:
+    """Issue or renew, unless another run does it meanwhile; the last look, which says which of the two it was.
+
+    The lease is for the first CA, whichever will serve: runs of one config wait for each other before they try any.
+    """
+    from ci_acme.runner.flight import alone
+    from ci_acme.runner.sources import issue_from_sources
+
+    def settled() -> bool:
+        nonlocal look
+        look = _look(job, services, outcome, look)
+        return not look.ordering
+
+    with alone(job.spec, services, unless=settled) as grant:
+        if grant is None or settled():  # another run may have published between the first look and the lease
+            return look
+        decision = look.decision
+        _remember_before_order(job, look, services)
+        action = "renewing" if decision.action is Action.RENEW else "issuing"
+        services.notify(Started(job.spec.name, action, decision.reason))
+        issue_from_sources(job, look.views, services, outcome, grant.check)
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+    return look
+
+
+def _remember_before_order(job: Job, look: _Look, services: Services) -> None:
+    """What the CA said, or that it said nothing, must survive an order that fails (RFC 9773 section 4.3)."""
+    if look.best is None or look.memory is None or look.renew_after is None:
         return
-    if selection.best is not None:
-        best = views[selection.best]
-        _take(job, best, outcome)
-        outcome.renew_after = renew_after
-    if not services.dry_run:
-        outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+    assert look.best.metadata is not None
+    fresh = look.best.metadata.with_renewal(look.memory, look.renew_after)
+    _remember(job, look.views, look.selection, fresh, services)
 
 
-def _explain(memory: RenewalMemory | None, outcome: Outcome) -> None:
-    """Why the CA wants a renewal now, if it says so (RFC 9773 section 4.2)."""
-    if memory is not None and memory.explanation_url:
-        outcome.warnings.append(f"the CA explains its renewal window at {memory.explanation_url}")
+def _bring_into_line(job: Job, look: _Look, services: Services, outcome: Outcome) -> None:
+    """Keep what is there, and deliver it to the stores that do not have it."""
+    selection, decision = look.selection, look.decision
+    assert selection.best is not None
+    assert look.best is not None
+    assert look.best.metadata is not None
+    assert look.renew_after is not None
+    fresh = look.best.metadata.with_renewal(look.memory, look.renew_after)
+    _remember(job, look.views, selection, fresh, services)
+    if decision.action is Action.DELIVER:
+        outcome.stores = _deliver(job, selection.best, decision, fresh, services)
+        outcome.error = next((store.error for store in outcome.stores if store.error), None)
+    else:
+        outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, look.views)]
+    outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
 
 
 def _take(job: Job, view: StoreView, outcome: Outcome) -> None:
@@ -152,7 +217,7 @@ def view_of(store: CertificateStore, services: Services) -> StoreView:
         return StoreView(label, problem=f"nothing usable ({state.reason})")
     assert isinstance(state, Present)
     if state.metadata is not None:  # it is of this certificate: nothing to parse, and cryptography stays unloaded
-        return StoreView(label, state.metadata.facts(), state.metadata, version=state.version)
+        return StoreView(label, state.metadata.facts(), state.metadata, version=state.version, lacks=state.lacks)
     from ci_acme.ca.inspect import describe
 
     try:
@@ -166,7 +231,9 @@ def label_of(store: CertificateStore) -> str:
     return f"{store.provider}:{store.target}"
 
 
-def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services: Services) -> RenewalMemory | None:
+def _consult_ca(
+    job: Job, facts: CertificateFacts, metadata: Metadata, services: Services, outcome: Outcome
+) -> RenewalMemory | None:
     """ARI, if the policy wants it, the CA has it, and its Retry-After has passed; else what is remembered."""
     memory = metadata.renewal
     now = services.clock.now()
@@ -174,20 +241,33 @@ def _consult_ca(job: Job, facts: CertificateFacts, metadata: Metadata, services:
         return memory
     if not renewal.may_ask(memory, now, facts.not_after):
         return memory
+    scope = services.scope(job.spec.name)
+    authority = job.spec.source_of(metadata.authority).authority
     try:
-        scope = services.scope(job.spec.name)
-        window = services.authorities.renewal_window(
-            job.spec.source_of(metadata.authority).authority, memory.url, scope
-        )
+        window = services.connections.renewal_window(authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:
         services.notify(Warned(job.spec.name, f"no renewal information from the CA: {error.message}"))
         return renewal.failed(memory, now, temporary=error.retryable)
+    finally:
+        outcome.acme_requests += scope.requests.total
     fresh = renewal.answered(memory, window, now, random.random())  # noqa: S311 - spreads load, guards nothing
     if fresh.explanation_url and fresh.explanation_url != memory.explanation_url:
         services.notify(Warned(job.spec.name, f"the CA explains its renewal window at {fresh.explanation_url}"))
     return fresh
+
+
+def _order_kind(job: Job, look: _Look, services: Services) -> OrderKind:
+    """What the order is to the first CA. `replaced` may be older than what a fallback has issued meanwhile."""
+    limits, selection = services.authority(job.spec.authority).limits, look.selection
+    if selection.predecessor is None:
+        return OrderKind.NEW
+    replaced = look.views[selection.predecessor]
+    memory = look.memory if selection.predecessor == selection.best else None
+    if memory is None and replaced.metadata is not None:
+        memory = replaced.metadata.renewal
+    return order_kind(job.spec.names, replaced.facts, memory, services.clock.now(), limits)
 
 
 def _remember(job: Job, views: list[StoreView], selection: Selection, fresh: Metadata, services: Services) -> None:
@@ -218,19 +298,19 @@ def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, servic
     return [by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores]
 
 
-def _would(job: Job, views: list[StoreView], selection: Selection, decision: Decision, outcome: Outcome) -> None:
+def _would(job: Job, look: _Look, outcome: Outcome) -> None:
     """The result of a dry run: the action, and what it would cost of the CA's limits."""
+    decision, ordering = look.decision, look.ordering
     outcome.action = _WOULD[decision.action]
-    ordering = decision.action in {Action.ISSUE, Action.RENEW}
     touched = range(len(job.stores)) if ordering else decision.missing
     outcome.stores = [
         StoreOutcome(store.provider, store.target, "would-write" if i in touched else "kept", view.version)
-        for i, (store, view) in enumerate(_pairs(job, views))
+        for i, (store, view) in enumerate(_pairs(job, look.views))
     ]
     outcome.cost = {
         "orders": int(ordering),
         "names": len(job.spec.names) if ordering else 0,
-        "counts_as": "renewal" if decision.action is Action.RENEW else "new certificate" if ordering else "nothing",
+        "counts_as": outcome.kind.value if outcome.kind else "nothing",
     }
 
 

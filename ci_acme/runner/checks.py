@@ -11,11 +11,12 @@ from ci_acme.ports import CertificateStore
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
+    from ci_acme.ca.messages import Directory
     from ci_acme.runner.services import Services
 
 
 def check(jobs: list[Job], services: Services) -> list[CheckLine]:
-    """Every finding about the stores, CAs and zones of the jobs, in this order. Raises only `Interrupted`."""
+    """Every finding about the stores, CAs, zones and CAA of the jobs, in this order. Raises only `Interrupted`."""
     from ci_acme.runner.ca_check import check_authority
     from ci_acme.runner.proof_check import check_proofs
 
@@ -23,9 +24,14 @@ def check(jobs: list[Job], services: Services) -> list[CheckLine]:
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
+    directories: dict[str, Directory] = {}
     for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
-        _collect(lines, "ca", name, check_authority(name, jobs, services))
-    _collect(lines, "dns", "zones", check_proofs(jobs, services))
+        _collect(lines, "ca", name, check_authority(name, jobs, services, directories))
+    _collect(lines, "dns", "zones", check_proofs(jobs, services, directories))
+    for name, directory in directories.items():
+        served = [job for job in jobs if any(source.authority == name for source in job.spec.sources)]
+        names = list(dict.fromkeys(each for job in served for each in job.spec.names))
+        _collect(lines, "caa", name, _caa(name, names, directory, services))
     return lines
 
 
@@ -43,3 +49,25 @@ def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[Ch
 def _store(store: CertificateStore, services: Services) -> Iterable[CheckLine]:
     store.probe(deadline=services.deadline)
     yield CheckLine("ok", "store", f"{store.provider}:{store.target}", "can be written")
+
+
+def _caa(authority: str, names: list[str], directory: Directory, services: Services) -> Iterable[CheckLine]:
+    """Whether a CA may issue for the names. Nothing is said where neither the CA nor the zones speak of CAA."""
+    from ci_acme.runner.ca_check import account_url
+    from ci_acme.runner.preflight import bases_of, judge_names
+    from ci_acme.runner.solvers import method_of
+
+    found = services.dns.caa(bases_of(names), services.clock)
+    identities = directory.caa_identities
+    for one in judge_names(names, found, identities, account_url(authority, services), method_of(authority, services)):
+        if one.decided or identities:
+            code = one.error.code if one.error else ""
+            yield CheckLine(one.level, "caa", f"{one.subject} at {authority}", one.text, one.fix, code)
+    unseen = sorted({name for relevant in found.values() for name in relevant.unseen})
+    if unseen and identities:
+        text = (
+            "the configured name servers do not serve it, so its CAA records are not seen; they count for names below"
+        )
+        yield CheckLine(
+            "warning", "caa", ", ".join(unseen), text, "look with: dig CAA, or name a resolver that knows it"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ci_acme.core.report import StoreOutcome
@@ -40,10 +40,15 @@ def publish(
     certificate: str,
     *,
     action: str,
+    guard: Callable[[], None] = lambda: None,
 ) -> list[StoreOutcome]:
-    """Write the bundle to every store. `action` is what success is called: written or delivered."""
+    """Write the bundle to every store. `action` is what success is called: written or delivered.
+
+    `guard` is called right before each store is written; what it raises ends the work.
+    """
     outcomes: list[StoreOutcome] = []
     for store in stores:
+        guard()
         try:
             version = store.publish(bundle, metadata, deadline=services.deadline)
         except DeliveryError as error:

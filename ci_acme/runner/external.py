@@ -35,14 +35,16 @@ def external_account(section: Section, services: Services) -> ExternalAccount:
     """The key ID and MAC key. Raises `AccountError`, `SecretError`, `Interrupted`."""
     if section.command:
         deadline = services.deadline.within(PATIENCE)
-        return minted(section.command, services.environ, clock=services.clock, deadline=deadline)
+        return minted(section.command, section.alg, services.environ, clock=services.clock, deadline=deadline)
     assert section.key_id is not None
     assert section.hmac_key is not None
     hmac_key = parse_hmac_key(services.read_secret(section.hmac_key), section.hmac_key)
-    return ExternalAccount(read_text(section.key_id, services.environ), hmac_key)
+    return ExternalAccount(read_text(section.key_id, services.environ), hmac_key, section.alg)
 
 
-def minted(command: Sequence[str], environ: Mapping[str, str], *, clock: Clock, deadline: Deadline) -> ExternalAccount:
+def minted(
+    command: Sequence[str], algorithm: str, environ: Mapping[str, str], *, clock: Clock, deadline: Deadline
+) -> ExternalAccount:
     """What `command` prints as one JSON object with `key_id` and `hmac_key` (base64url), and nothing else on stdout."""
     name = command[0]
     output = _run(command, environ, clock, deadline)
@@ -56,7 +58,9 @@ def minted(command: Sequence[str], environ: Mapping[str, str], *, clock: Clock, 
             f"external_account.command: {name} did not print a JSON object with key_id and hmac_key",
             fix='let it print {"key_id": "…", "hmac_key": "…"} on stdout and everything else on stderr',
         )
-    return ExternalAccount(key_id, parse_hmac_key(Secret(hmac_key.encode()), f"external_account.command {name}"))
+    return ExternalAccount(
+        key_id, parse_hmac_key(Secret(hmac_key.encode()), f"external_account.command {name}"), algorithm
+    )
 
 
 def _text(document: Any, member: str) -> str:

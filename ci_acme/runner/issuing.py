@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.expect import NotAsExpected
@@ -10,6 +10,7 @@ from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
+from ci_acme.core.budget import OrderKind
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
 from ci_acme.errors import CertificateRejected, DeliveryError
@@ -20,6 +21,7 @@ from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
 from ci_acme.runner.solvers import is_preauthorized, solver_for
+from ci_acme.runner.preflight import Preflight
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
@@ -28,23 +30,29 @@ if TYPE_CHECKING:
 
 
 def issue(
-    job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome, scope: Scope | None = None
+    job: Job,
+    predecessor: CertificateStore | None,
+    services: Services,
+    outcome: Outcome,
+    scope: Scope,
+    guard: Callable[[], None],
 ) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `scope` is
-    for work that has a deadline of its own. Raises `CiAcmeError` if no certificate came of it; a store that failed is
-    in the outcome.
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `scope`
+    counts the requests, and may end before the run does. `guard` raises `LeaseLost` if another run has taken over: then
+    nothing is finalized, kept or published any more. Raises `CiAcmeError` if no certificate came of it; a store that
+    failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
-    work = _Issuing(job, services, outcome, scope or services.scope(job.spec.name))
+    work = _Issuing(job, services, outcome, scope, guard)
     key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
     work.publish(key, issued)
 
 
-def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope) -> bool:
+def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope, guard: Callable[[], None]) -> bool:
     """Publish the certificate of an order that an earlier run left under way; False if there is none. Never orders."""
-    work = _Issuing(job, services, outcome, scope)
+    work = _Issuing(job, services, outcome, scope, guard)
     found = work.earlier_certificate()
     if found is None:
         return False
@@ -63,7 +71,8 @@ def _ari_id(store: CertificateStore, services: Services) -> str | None:
 class _Issuing:
     """One certificate under way."""
 
-    def __init__(self, job: Job, services: Services, outcome: Outcome, scope: Scope) -> None:
+    def __init__(self, job: Job, services: Services, outcome: Outcome, scope: Scope, guard: Callable[[], None]) -> None:
+        self._guard = guard
         self._job = job
         self._services = services
         self._outcome = outcome
@@ -77,19 +86,26 @@ class _Issuing:
         solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
+        kept = self._kept()
+        preflight = None if kept else self._preflight()
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
-            found = self._earlier(client)
+            found = self._earlier(client, kept)
             if found is None:
                 request = self._request(generate_key(self._job.spec.key), replaces)
-                found = (
-                    key_to_pem(request.key),
-                    obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
-                )
+                preflight = preflight or self._preflight()
+                keep = self._keeper(client, request)
+                with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
+                    preflight.require(client.directory(self._scope).caa_identities, client.account)
+                    issued = obtain(
+                        client, request, solver, scope=self._scope, on_order=keep, before_finalize=self._guard
+                    )
+                found = key_to_pem(request.key), issued
             dns_seconds = found[1].dns_seconds
             return found
         finally:
-            outcome.acme_requests = self._scope.requests.total
+            if preflight is not None:
+                preflight.call_off()
             outcome.dns_changes += solver.changes
             spent = services.clock.monotonic() - begun - dns_seconds
             for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
@@ -98,10 +114,7 @@ class _Issuing:
     def earlier_certificate(self) -> tuple[Secret, Issued] | None:
         """The key and certificate of an order of an earlier run."""
         client = self._client = self._services.authorities.client(self._job.spec.authority, self._scope)
-        try:
-            return self._earlier(client)
-        finally:
-            self._outcome.acme_requests = self._scope.requests.total
+        return self._earlier(client, self._kept())
 
     def publish(self, key: Secret, issued: Issued) -> None:
         """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
@@ -109,7 +122,9 @@ class _Issuing:
         begun = services.clock.monotonic()
         bundle = Bundle(key, issued.certificate_pem, issued.chain_pem)
         metadata = self._metadata(issued)
-        outcome.stores = publish(self._job.stores, bundle, metadata, services, self._job.spec.name, action="written")
+        outcome.stores = publish(
+            self._job.stores, bundle, metadata, services, self._job.spec.name, action="written", guard=self._guard
+        )
         outcome.error = next((result.error for result in outcome.stores if result.error), None)
         if any(result.error is None for result in outcome.stores):
             for store in self._holders:
@@ -121,13 +136,23 @@ class _Issuing:
         outcome.renew_after = metadata.renew_after
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
+    def _preflight(self) -> Preflight:
+        return Preflight(self._job.spec, self._services)
+
     # --- the order of an earlier run ---
 
-    def _earlier(self, client: AcmeClient) -> tuple[Secret, Issued] | None:
+    def _kept(self) -> list[tuple[CertificateStore, PendingOrder]]:
+        """The orders for this certificate that earlier runs left under way."""
+        digest = self._job.spec.digest()
+        staged = [(store, store.staged(deadline=self._services.deadline)) for store in self._holders]
+        return [(store, pending) for store, pending in staged if pending is not None and pending.spec_digest == digest]
+
+    def _earlier(
+        self, client: AcmeClient, kept: Sequence[tuple[CertificateStore, PendingOrder]]
+    ) -> tuple[Secret, Issued] | None:
         """The certificate of an order that an earlier run left under way, if it can still be had."""
-        for store in self._holders:
-            pending = store.staged(deadline=self._services.deadline)
-            if pending is None or pending.spec_digest != self._job.spec.digest() or pending.account != client.account:
+        for store, pending in kept:
+            if pending.account != client.account:
                 continue
             try:
                 issued = self._go_on(client, pending)
@@ -154,7 +179,7 @@ class _Issuing:
                 raise
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
-        return resume(client, pending.order, request, scope=self._scope)
+        return resume(client, pending.order, request, scope=self._scope, before_finalize=self._guard)
 
     # --- what is kept ---
 
@@ -163,6 +188,7 @@ class _Issuing:
         key = key_to_pem(request.key)
 
         def keep(order_url: str) -> None:
+            self._outcome.order = order_url
             self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
 
         return keep
@@ -177,6 +203,7 @@ class _Issuing:
 
     def _stage(self, pending: PendingOrder) -> None:
         """In the first store that takes it. Raises its `DeliveryError` if none does."""
+        self._guard()  # what is kept there may be of the run that took over
         failure: DeliveryError | None = None
         for store in self._holders:
             try:

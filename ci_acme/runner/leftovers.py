@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ci_acme.core.lease import Presence
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
-from ci_acme.model.records import format_time, parse_time
+from ci_acme.model.records import format_time
 from ci_acme.ports import Deadline
 from ci_acme.state.engine import ANY, Engine
+from ci_acme.state.holders import Process, this_process
 from ci_acme.state.journal import Journal, OpenItem, open_items
 
 if TYPE_CHECKING:
@@ -42,12 +42,10 @@ class Leftover:
 
 def announce(engine: Engine, services: Services) -> None:
     """Say that this run is under way, so that nobody takes its values for leftovers. Raises `StateError`."""
-    until = services.clock.now().timestamp() + services.deadline.remaining()
     document = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        "process": this_process().as_dict(),
         "started": format_time(services.clock.now()),
-        "until": until,
+        "until": engine.time() + services.deadline.remaining(),
     }
     engine.write(_PREFIX + services.run_id, json.dumps(document).encode(), expect=ANY)
 
@@ -65,7 +63,7 @@ def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
     engine = services.state()
     groups: dict[tuple[str, str, str], list[OpenItem]] = defaultdict(list)
     for item in open_items(engine):
-        if item.run != services.run_id and not _alive(engine, item.run, services):
+        if item.run != services.run_id and not _alive(engine, item.run):
             groups[item.run, item.entry, item.zone.id].append(item)
     done: list[Leftover] = []
     deadline = Deadline(services.clock, CLEANUP_SECONDS)
@@ -95,29 +93,14 @@ def _remove(
     return [Leftover(item) for item in items]
 
 
-def _alive(engine: Engine, run: str, services: Services) -> bool:
+def _alive(engine: Engine, run: str) -> bool:
     """Whether a run may still be at work: announced, within its deadline, its process there if it is on this host."""
     entry = engine.read(_PREFIX + run)
     if entry is None:
         return False
     try:
         document = json.loads(entry.value)
-        until, host, pid = float(document["until"]), document["host"], int(document["pid"])
-        parse_time(document["started"])
+        until, process = float(document["until"]), Process.from_dict(document["process"])
     except (ValueError, KeyError, TypeError):
         return False
-    if services.clock.now().timestamp() > until:
-        return False
-    return host != socket.gethostname() or _process_exists(pid)
-
-
-def _process_exists(pid: int) -> bool:
-    if os.name == "nt":  # os.kill(pid, 0) would end the process there; its deadline tells
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return engine.time() <= until and process.presence() is not Presence.GONE

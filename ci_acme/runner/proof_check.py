@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ci_acme.core.checks import CheckLine
@@ -11,13 +11,14 @@ from ci_acme.model.names import challenge_name, is_wildcard, standing_name
 from ci_acme.runner.solvers import is_preauthorized, known_account, names_for_check
 
 if TYPE_CHECKING:
+    from ci_acme.ca.messages import Directory
     from ci_acme.dns.check import DnsFinding
     from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
 
 
-def check_proofs(jobs: Sequence[Job], services: Services) -> Iterator[CheckLine]:
-    """Lines for all names at all of their CAs; CAs that take dns-01 share theirs."""
+def check_proofs(jobs: Sequence[Job], services: Services, directories: Mapping[str, Directory]) -> Iterator[CheckLine]:
+    """Lines for all names at all of their CAs; CAs that take dns-01 share theirs. `directories`: of those that answer."""
     wanted: dict[str, list[str]] = {}
     for job in jobs:
         for source in job.spec.sources:
@@ -26,7 +27,7 @@ def check_proofs(jobs: Sequence[Job], services: Services) -> Iterator[CheckLine]
     for authority, names in wanted.items():
         section = services.authority(authority)
         if section.challenge == "dns-persist-01":
-            yield from _standing(authority, names, services)
+            yield from _standing(authority, names, services, directories.get(authority))
         elif is_preauthorized(section):
             yield CheckLine("ok", "ca", authority, "validates names in its console: no challenge is expected")
         elif section.challenge == "dns-account-01":
@@ -61,7 +62,9 @@ def _by_account(authority: str, names: Sequence[str], services: Services) -> Ite
         yield from _zones(names, name_of, services)
 
 
-def _standing(authority: str, names: Sequence[str], services: Services) -> Iterator[CheckLine]:
+def _standing(
+    authority: str, names: Sequence[str], services: Services, directory: Directory | None
+) -> Iterator[CheckLine]:
     """Whether the standing records permit us, as far as it is known before an order."""
     from ci_acme.core.standing import record
     from ci_acme.dns.standing import StandingSolver, missing_records
@@ -71,7 +74,9 @@ def _standing(authority: str, names: Sequence[str], services: Services) -> Itera
     if account is None:
         yield _no_account(authority, "the records that permit it")
         return
-    issuers = services.authorities.issuers(authority, services.scope(""))
+    if directory is None:  # the line about the CA says why
+        return
+    issuers = tuple(identity.lower() for identity in directory.caa_identities)
     if not issuers:
         yield CheckLine("warning", "dns", authority, "its directory does not say whose name the records must have")
         return

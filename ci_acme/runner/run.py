@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ci_acme.core.report import Outcome, Result
-from ci_acme.errors import CiAcmeError, UsageError
+from ci_acme.errors import UsageError
 from ci_acme.hosts import detect_ci
 from ci_acme.model.events import Observer
 from ci_acme.ports import Clock, Deadline
@@ -18,8 +18,11 @@ from ci_acme.runner.services import Services
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
+    from ci_acme.core.account import AccountReport, RevokeReport
     from ci_acme.core.checks import CheckLine
+    from ci_acme.core.inventory import Row
     from ci_acme.runner.leftovers import Leftover
+    from ci_acme.runner.revoking import Wanted
 
 SIDE_BY_SIDE = 8
 """Certificates worked on at once."""
@@ -74,10 +77,11 @@ class Run:
         jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
         try:
             outcomes = self._work(jobs, lambda job: process(job, self._services))
+            suggestions = self._forecast(jobs, outcomes) if self._options.dry_run else []
             self._services.sweep()
         finally:
             self._services.close()
-        return self._result(outcomes)
+        return self._result(outcomes, suggestions)
 
     def check(self, names: Sequence[str]) -> list[CheckLine]:
         """Preflight of the named certificates: a list of findings; nothing is ordered or written."""
@@ -89,12 +93,43 @@ class Run:
         finally:
             self._services.close()
 
+    def inventory(self) -> list[Row]:
+        """Every certificate of the config as its stores have it, and those that only the ledger knows."""
+        from ci_acme.runner.listing import inventory
+
+        jobs = make_jobs(self._config, list(self._config.certificates), self._services)
+        try:
+            return inventory(jobs, self._services)
+        finally:
+            self._services.close()
+
     def cleanup(self) -> list[Leftover]:
         """Replay the journal of earlier runs: remove the challenge values that they left."""
         from ci_acme.runner.leftovers import replay
 
         try:
             return replay(self._services)
+        finally:
+            self._services.close()
+
+    def account(self, action: str, authority: str | None, agree: Callable[[str], bool]) -> AccountReport:
+        """What `ci-acme account ACTION` does with the account of an authority (default: of the only one).
+
+        `agree` is asked before terms are agreed to and before an account is deactivated. Raises `CiAcmeError`.
+        """
+        from ci_acme.runner.accounts import AccountWork, only_authority
+
+        try:
+            return AccountWork(only_authority(self._services, authority), self._services, agree).run(action)
+        finally:
+            self._services.close()
+
+    def revoke(self, wanted: Wanted) -> RevokeReport:
+        """Revoke certificates. Raises `UsageError` if none is found; what goes wrong with one is in its outcome."""
+        from ci_acme.runner.revoking import revoke
+
+        try:
+            return revoke(wanted, self._services)
         finally:
             self._services.close()
 
@@ -110,7 +145,13 @@ class Run:
                 _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
             return [future.result() for future in futures]
 
-    def _result(self, outcomes: list[Outcome], error: CiAcmeError | None = None) -> Result:
+    def _forecast(self, jobs: list[Job], outcomes: list[Outcome]) -> list[dict[str, Any]]:
+        """What a plan would cost of the CAs' limits."""
+        from ci_acme.runner.forecast import add_forecast
+
+        return add_forecast(jobs, outcomes, self._services)
+
+    def _result(self, outcomes: list[Outcome], suggestions: list[dict[str, Any]]) -> Result:
         return Result(
             command=self._options.command,
             run_id=self.id,
@@ -118,7 +159,7 @@ class Run:
             started=self._started,
             seconds=self._clock.monotonic() - self._begun,
             certificates=outcomes,
-            error=error,
+            suggestions=suggestions,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError, StateError
-from ci_acme.model.events import Observer, Step, Warned
+from ci_acme.model.events import Event, Observer, Step, Warned
 from ci_acme.model.secret import Secret
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
 from ci_acme.spec import Kind
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
+    from ci_acme.runner.connections import Connections
+    from ci_acme.runner.quota import Quota
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
+    from ci_acme.state.leases import Leases
 
 
 class Services:
@@ -43,16 +46,26 @@ class Services:
         self.config = config
         self.run_id = run_id
         self.clock = clock
-        self.notify = notify
+        self.warnings: dict[str, list[str]] = {}
+        self._observer = notify
         self.deadline = deadline
         self.may_register = may_register
         self.force = force
         self.dry_run = dry_run
         self.environ = environ
         self._lock = threading.RLock()
+        self._connections: Connections | None = None
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
         self._state: Engine | None = None
+        self._peeked: Engine | None = None
+        self._quota: Quota | None = None
+
+    def notify(self, event: Event) -> None:
+        """The observer of the run; what certificates are warned of is kept for the result, by their names."""
+        if isinstance(event, Warned):
+            self.warnings.setdefault(event.certificate, []).append(event.text)
+        self._observer(event)
 
     def read_secret(self, reference: str) -> Secret:
         """A secret by its reference, at the last moment."""
@@ -63,8 +76,18 @@ class Services:
         return self.config.authorities[name]
 
     @property
+    def connections(self) -> Connections:
+        """The connections of this run to CAs."""
+        with self._lock:
+            if self._connections is None:
+                from ci_acme.runner.connections import Connections
+
+                self._connections = Connections(self)
+            return self._connections
+
+    @property
     def authorities(self) -> Authorities:
-        """The CAs of this run."""
+        """The CAs of this run, with their accounts."""
         with self._lock:
             if self._authorities is None:
                 from ci_acme.runner.authorities import Authorities
@@ -109,22 +132,53 @@ class Services:
         with self._lock:
             if self._state is None:
                 from ci_acme.runner.leftovers import announce
+                from ci_acme.state.engine import usable_state
+
+                self._state, warning = usable_state(self.config.state, clock=self.clock)
+                if warning is not None:
+                    self.notify(Warned("", warning))
+                announce(self._state, self)
+            return self._state
+
+    def peek(self) -> Engine:
+        """The state to look at, with nothing written to it; if it cannot be read, an empty one and a warning."""
+        with self._lock:
+            if self._state is not None:
+                return self._state
+            if self._peeked is None:
                 from ci_acme.state.engine import open_state
                 from ci_acme.state.memory import MemoryEngine
 
-                self._state = open_state(self.config.state, clock=self.clock)
+                self._peeked = open_state(self.config.state, clock=self.clock)
                 try:
-                    announce(self._state, self)
+                    self._peeked.read("peek")
                 except StateError as error:
-                    self.notify(Warned("", f"nothing is remembered between runs: {error.message}; {error.fix}"))
-                    self._state = MemoryEngine()
-            return self._state
+                    self.notify(Warned("", f"what earlier runs remembered is not known: {error.message}; {error.fix}"))
+                    self._peeked.close()
+                    self._peeked = MemoryEngine()
+            return self._peeked
+
+    @property
+    def quota(self) -> Quota:
+        """The CAs' rate limits."""
+        with self._lock:
+            if self._quota is None:
+                from ci_acme.runner.quota import Quota
+
+                self._quota = Quota(self)
+            return self._quota
 
     def accounts(self) -> Accounts:
         """The account URLs of earlier runs."""
         from ci_acme.state.accounts import Accounts
 
         return Accounts(self.state())
+
+    def leases(self) -> Leases:
+        """Who works on what."""
+        from ci_acme.state.leases import Leases
+
+        return Leases(self.state(), self.clock)
 
     def sweep(self) -> None:
         """After an order: remove the challenge values that runs which are over have left. Never raises."""
@@ -143,15 +197,17 @@ class Services:
 
     def abort(self) -> None:
         """End blocked network calls; from any thread."""
-        authorities = self._authorities
-        if authorities is not None:
-            authorities.abort()
+        connections = self._connections
+        if connections is not None:
+            connections.abort()
 
     def close(self) -> None:
         """Close connections and state."""
         with self._lock:
-            if self._authorities is not None:
-                self._authorities.close()
+            if self._connections is not None:
+                self._connections.close()
+            if self._peeked is not None:
+                self._peeked.close()
             if self._state is not None:
                 from ci_acme.runner.leftovers import withdraw
 

@@ -56,6 +56,12 @@ def is_preauthorized(authority: Authority) -> bool:
     return known_ca(authority.directory_url).preauthorized
 
 
+def method_of(authority: str, services: Services) -> str | None:
+    """The validation method that CAA records call this CA's by (RFC 8657 section 4); None if it is the CA's own."""
+    section = services.authority(authority)
+    return None if is_preauthorized(section) else section.challenge
+
+
 def names_for_check(authority: str, services: Services) -> Callable[[str], str] | None:
     """What gives the challenge name of an identifier at this CA; None if that needs an account, and none is known."""
     section = services.authority(authority)
@@ -70,7 +76,7 @@ def names_for_check(authority: str, services: Services) -> Callable[[str], str] 
 
 
 def known_account(authority: str, services: Services) -> str | None:
-    """The account URL of an earlier run; no request. None without one, or without a usable key."""
+    """The account URL of an earlier run; no request. None without one, and without a usable key or state."""
     from ci_acme.ca.jws import thumbprint
     from ci_acme.ca.keys import load_signer
 
@@ -80,6 +86,6 @@ def known_account(authority: str, services: Services) -> str | None:
         return None
     try:
         signer = load_signer(services.read_secret(reference), reference)
+        return services.accounts().url(section.directory_url, thumbprint(signer.jwk))
     except CiAcmeError:
         return None
-    return services.accounts().url(section.directory_url, thumbprint(signer.jwk))

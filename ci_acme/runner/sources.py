@@ -6,10 +6,12 @@ not (CAA, policy, names, a failed challenge): the next CA would be a way around 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ci_acme.ca.client import check_profile
+from ci_acme.core.budget import OrderKind
 from ci_acme.core.plan import StoreView, predecessor
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.report import Outcome
@@ -29,16 +31,22 @@ TROUBLE: Final = (CaUnreachable, CaTimeout, RateLimited)
 """What makes the next CA serve."""
 
 
-def issue_from_sources(job: Job, views: list[StoreView], services: Services, outcome: Outcome) -> None:
-    """Issue and publish; the outcome says which CA served, and why if it was not the first.
+def issue_from_sources(
+    job: Job, views: list[StoreView], services: Services, outcome: Outcome, guard: Callable[[], None]
+) -> None:
+    """Issue and publish; the outcome says which CA served, and why if it was not the first. `guard` as for `issue`.
 
     Raises the first CA's error if all have trouble or cannot serve, with the others' in `details["fallbacks"]`; and
     the refusal of a CA, whichever it is.
     """
-    if job.spec.fallbacks:
-        _Sources(job, views, services, outcome).run()
-    else:
-        issue(job, _store_of(job, job.spec, views), services, outcome)
+    scope = services.scope(job.spec.name)
+    try:
+        if job.spec.fallbacks:
+            _Sources(job, views, services, outcome, scope, guard).run()
+        else:
+            issue(job, _store_of(job, job.spec, views), services, outcome, scope, guard)
+    finally:
+        outcome.acme_requests += scope.requests.total
 
 
 def _store_of(job: Job, spec: CertificateSpec, views: list[StoreView]) -> CertificateStore | None:
@@ -50,12 +58,22 @@ def _store_of(job: Job, spec: CertificateSpec, views: list[StoreView]) -> Certif
 class _Sources:
     """The CAs of one certificate, one after the other."""
 
-    def __init__(self, job: Job, views: list[StoreView], services: Services, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        job: Job,
+        views: list[StoreView],
+        services: Services,
+        outcome: Outcome,
+        scope: Scope,
+        guard: Callable[[], None],
+    ) -> None:
         self._job = job
         self._views = views
         self._services = services
         self._outcome = outcome
-        self._scope = services.scope(job.spec.name)
+        self._scope = scope
+        self._guard = guard
+        self._kind = outcome.kind
         self._failures: list[tuple[Source, CiAcmeError]] = []
 
     def run(self) -> None:
@@ -81,9 +99,9 @@ class _Sources:
                 self._require(spec, scope)
             except (ConfigError, OrderRefused) as error:  # it cannot serve: nothing of it was tried
                 raise _CannotServe(error.message, fix=error.fix, details=error.details) from error
-        issue(
-            replace(self._job, spec=spec), _store_of(self._job, spec, self._views), self._services, self._outcome, scope
-        )
+            self._outcome.kind = OrderKind.NEW  # whatever the first CA would have counted it as
+        job, store = replace(self._job, spec=spec), _store_of(self._job, spec, self._views)
+        issue(job, store, self._services, self._outcome, scope, self._guard)
 
     def _require(self, spec: CertificateSpec, scope: Scope) -> None:
         """What a fallback needs before it is tried: no known refusal, an account, the profile."""
@@ -111,7 +129,9 @@ class _Sources:
             if spec.digest() not in staged:
                 continue
             try:
-                if finish_earlier(replace(self._job, spec=spec), self._services, self._outcome, self._scope_for(2)):
+                job, scope = replace(self._job, spec=spec), self._scope_for(2)
+                if finish_earlier(job, self._services, self._outcome, scope, self._guard):
+                    self._outcome.kind = OrderKind.NEW
                     self._served(source)
                     return True
             except (*TROUBLE, ConfigError) as error:
@@ -130,16 +150,19 @@ class _Sources:
         self._warn(f"{source.authority} cannot serve: {error.message}")
 
     def _warn(self, text: str) -> None:
-        self._outcome.warnings.append(text)
         self._services.notify(Warned(self._job.spec.name, text))
 
     def _failed(self) -> CiAcmeError:
+        self._outcome.kind = self._kind
         _, first = self._failures[0]
         others = [{"authority": source.authority, **error.as_dict()} for source, error in self._failures[1:]]
         fix = f"{first.fix}; or repair a fallback: " + "; ".join(
             f"{source.authority}: {error.message}" for source, error in self._failures[1:]
         )
-        return type(first)(first.message, fix=fix, details={**first.details, "fallbacks": others})
+        details = {**first.details, "fallbacks": others}
+        if not all(error.details.get("forecast") for _, error in self._failures):
+            details.pop("forecast", None)  # at one CA it was tried
+        return type(first)(first.message, fix=fix, details=details)
 
 
 class _CannotServe(CaUnreachable):

@@ -58,6 +58,8 @@ def orders(core: Core, request: SignedRequest, url: str) -> Reply:
 def key_change(core: Core, request: SignedRequest) -> Reply:
     """Roll over to the key that signed the inner JWS (RFC 8555 section 7.3.5)."""
     owner = request.require_account()
+    if core.faults.key_change_status is not None:
+        raise Problem("malformed", "keys are not changed here", status=core.faults.key_change_status)
     inner = Jws.parse(request.document())
     new = Jwk.parse(inner.protected.get("jwk"))
     inner.verify(new)
@@ -125,10 +127,12 @@ def _external_account(core: Core, request: SignedRequest, binding: Any) -> dict[
     jws = Jws.parse(binding)
     if jws.protected.get("url") != request.url or "nonce" in jws.protected:
         raise Problem("malformed", "the binding has the url of newAccount and no nonce")
-    key = core.external_accounts.get(str(jws.protected.get("kid")))
-    if key is None:
+    name = str(jws.protected.get("kid"))
+    key = core.external_accounts.get(name)
+    if key is None or (core.faults.bindings_once and name in core.records.bindings):
         raise Problem("unauthorized", "the key identifier of the external account binding is unknown")
     jws.verify_mac(key)
     if Jwk.parse(parse_json(jws.payload, "the binding's payload")).thumbprint != request.jwk.thumbprint:
         raise Problem("malformed", "the external account binding is for another account key")
+    core.records.bindings.add(name)
     return binding

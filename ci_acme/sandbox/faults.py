@@ -67,6 +67,9 @@ class Faults:
         flaw: what is wrong with certificates.
         refuse_profiles: every requested profile is answered with ``invalidProfile``.
         terms_changed: newOrder is answered with ``userActionRequired``.
+        key_change_status: keyChange is in the directory and answered with this status, as CAs do that do not have it.
+        hidden: members that the directory does not have.
+        bindings_once: an external account binding is good for one account.
         renewal_window: overrides what renewalInfo suggests.
         renewal_explanation: an explanationURL in renewalInfo.
         renewal_retry_after: its Retry-After in seconds; None leaves it out.
@@ -82,6 +85,9 @@ class Faults:
         self.flaw: Flaw | None = None
         self.refuse_profiles = False
         self.terms_changed = False
+        self.key_change_status: int | None = None
+        self.hidden: frozenset[str] = frozenset()
+        self.bindings_once = False
         self.renewal_window: tuple[datetime, datetime] | None = None
         self.renewal_explanation: str | None = None
         self.renewal_retry_after: int | None = 21600

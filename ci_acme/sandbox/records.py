@@ -135,6 +135,7 @@ class Records:
         self.authorizations: dict[str, Authorization] = {}
         self.challenges: dict[str, tuple[Authorization, Challenge]] = {}
         self.certificates: dict[str, IssuedCertificate] = {}
+        self.bindings: set[str] = set()
         self._nonces: dict[str, None] = {}
 
     def new_url(self, kind: str) -> str:

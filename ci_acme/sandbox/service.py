@@ -149,7 +149,7 @@ class Service:
     def _directory(self) -> dict[str, Any]:
         core = self._core
         lives = {name: f"valid for {life.total_seconds() / 3600:g} hours" for name, life in core.validity.items()}
-        return {
+        members = {
             "newNonce": core.url("new-nonce"),
             "newAccount": core.url("new-account"),
             "newOrder": core.url("new-order"),
@@ -164,6 +164,7 @@ class Service:
                 "profiles": lives,
             },
         }
+        return {name: value for name, value in members.items() if name not in core.faults.hidden}
 
     def _signed(self, request: Request, kind: str) -> Reply:
         if kind == "unknown":

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from ci_acme.errors import ConfigError, NotAvailable, StateUnavailable
+from ci_acme.errors import ConfigError, StateUnavailable
 from ci_acme.ports import Clock
 
 Version: TypeAlias = str
@@ -76,6 +76,10 @@ class Engine(Protocol):
         """Prove, changing nothing that anybody sees, that state can be written now."""
         ...
 
+    def time(self) -> float:
+        """Seconds since the epoch, on one clock for all who share the state: the server's, or that of the only host."""
+        ...
+
     def read(self, key: str) -> Entry | None:
         """The value; None if there is none."""
         ...
@@ -133,21 +137,25 @@ def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
     return engine, None
 
 
-_LATER: Final = ("postgresql", "s3", "gs", "az")
-
-
 def open_state(url: str, *, clock: Clock) -> Engine:
-    """The engine that a config's `state` names: `sqlite:PATH`. Costs nothing until it is used.
+    """The engine that a config's `state` names: `sqlite:PATH`, `postgresql://…`, `s3://…`, `gs://…`, `az://…`.
 
-    Raises `NotAvailable` for engines of the contract that this version does not have, `ConfigError` for anything else.
+    Costs nothing until it is used. Raises `NotAvailable` for engines that this version or installation does not have, `ConfigError` for anything else.
     """
     scheme, separator, rest = url.partition(":")
     if scheme == "sqlite" and rest:
         from ci_acme.state.sqlite import SqliteEngine
 
         return SqliteEngine(Path(rest), clock=clock)
-    if separator and scheme in _LATER:
-        raise NotAvailable(f"state in {scheme}: is not part of this version", fix="use state: sqlite:PATH")
+    if scheme == "postgresql" and rest.startswith("//"):
+        from ci_acme.state.postgres import PostgresEngine
+
+        return PostgresEngine(url, clock=clock)
+    if scheme in {"s3", "gs", "az"} and rest.startswith("//"):
+        from ci_acme.state.objects import open_objects
+
+        return open_objects(url, clock=clock)
     raise ConfigError(
-        "state is none of the kinds that ci-acme knows", fix="use state: sqlite:PATH, such as sqlite:.ci-acme/state.db"
+        "state is none of the kinds that ci-acme knows",
+        fix="use state: sqlite:PATH, such as sqlite:.ci-acme/state.db, or postgresql://, s3://, gs://, az://",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from ci_acme.clock import SystemClock
+from ci_acme.ports import Clock
 from ci_acme.state.engine import ABSENT, ANY, Conflict, Entry, Expect, Record, Version
 
 
@@ -13,7 +15,8 @@ class MemoryEngine:
 
     where = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._streams: dict[str, list[Record]] = {}
@@ -21,6 +24,9 @@ class MemoryEngine:
 
     def check(self) -> None:
         return
+
+    def time(self) -> float:
+        return self._clock.now().timestamp()
 
     def read(self, key: str) -> Entry | None:
         with self._lock:

@@ -58,6 +58,9 @@ class SqliteEngine:
             database.execute("INSERT INTO records (stream, value) VALUES ('check', x'')")
             raise _Undo
 
+    def time(self) -> float:
+        return self._clock.now().timestamp()
+
     def read(self, key: str) -> Entry | None:
         rows = self._rows("SELECT value, version FROM entries WHERE key = ?", key)
         return Entry(*rows[0]) if rows else None

@@ -526,6 +526,26 @@ def test_what_was_made_has_a_location() -> None:
         world.client.find_account(world.scope())
 
 
+@pytest.mark.parametrize("place", ["https://[::1/order/1", "http://ca.example/order/1", "https://u:pw@ca.example/1"])
+def test_a_location_that_is_no_url_of_a_ca(place: str) -> None:
+    world = fake()
+    world.ca.script["account"] = [response(200, {"status": "valid"}, Location=place)]
+    with pytest.raises(CaProtocolError) as raised:
+        world.client.find_account(world.scope())
+    assert "pw" not in raised.value.message
+
+
+def test_an_order_has_few_authorizations() -> None:
+    world = fake()
+    many = [f"{BASE}/authz/{number}" for number in range(1001)]
+    world.ca.script["order"] = [
+        lambda reply: response(201, {**json.loads(reply.body), "authorizations": many}, Location=f"{BASE}/order/1")
+    ]
+    with pytest.raises(CaProtocolError, match="authorizations"):
+        issue(world)
+    assert "authz" not in world.ca.kinds()
+
+
 def test_a_valid_order_has_a_certificate() -> None:
     world = fake(valid_authorizations=True)
     world.ca.script["finalize"] = [lambda reply: response(200, {**json.loads(reply.body), "status": "valid"})]

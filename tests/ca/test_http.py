@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ci_acme.ca.connect import Connection, Dialer
 from ci_acme.ca.http import MAX_BODY, Headers, HttpResponse, HttpsPool, RequestRecord, split_url
 from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.trouble import StaleConnection, TlsFailure
+from ci_acme.connect import Connection, Dialer
 from ci_acme.errors import CaProtocolError, CaUnreachable, ConfigError, Interrupted
 from tests.ca.conftest import free_port
 from tests.ca.support import Tls

@@ -112,6 +112,7 @@ def test_a_pem_file_is_split_and_tidied() -> None:
         lambda pem: pem.replace(b"-----END", b"----END"),
         lambda pem: pem + b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         lambda pem: pem.replace(b"MII", b"AAA"),
+        lambda pem: b"-----BEGIN CERTIFICATE-----" + b"\n" * 200_000 + b"!",  # in linear time
         lambda pem: b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
         lambda pem: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ],

@@ -64,6 +64,21 @@ def test_issues_for_any_number_of_names_whatever_nonces_are_rejected(
     assert session.warnings() == []
 
 
+def test_fifty_runs_with_half_of_the_nonces_rejected_make_fifty_orders(
+    rejecting: dict[int, Pebble], open_session: Open
+) -> None:
+    session = open_session(rejecting[50])
+    issued = [issue(session, f"n{number}.fifty.example.com")[0] for number in range(50)]
+    assert len({one.facts.serial for one in issued}) == 50
+    answers = [record.status for record in session.records if record.url.endswith("/order-plz")]
+    assert answers.count(201) == 50
+    assert answers.count(400) > 5
+    assert set(answers) == {201, 400}
+    finalized = [record.status for record in session.records if "/finalize-order/" in record.url]
+    assert finalized.count(200) == 50
+    assert session.warnings() == []
+
+
 def test_wildcard_and_apex_share_a_challenge_name(pebble: Pebble, open_session: Open) -> None:
     session = open_session(pebble)
     _, solver, _ = issue(session, "*.w.example.com", "w.example.com")

@@ -87,6 +87,8 @@ BASE = "https://ca.example/cert/1"
         (['<https://x/1>; title="a, b; rel=alternate"; rel="up"'], []),
         (['<https://x/1>; REL="up Alternate"'], ["https://x/1"]),
         (['<https://x/1>', "garbage", "<unfinished; rel=alternate"], []),
+        (['<https://[::1/x>; rel="alternate"', '<http://x/1>; rel="alternate"', "<y>; rel=alternate"], ["https://ca.example/cert/y"]),
+        (["<" * 60_000], []),  # in linear time
     ],
 )  # fmt: skip
 def test_links(values: list[str], found: list[str]) -> None:
@@ -133,6 +135,11 @@ def test_many_subproblems_are_counted() -> None:
     inner = tuple(Problem(detail="no", identifier=f"n{number}.example.com") for number in range(60))
     text = Problem(detail="several", subproblems=inner).describe()
     assert text.endswith("; and 50 more)")
+
+
+@given(st.text(max_size=50))
+def test_clean_text_can_be_written(text: str) -> None:
+    clean(text + "\ud83d\u202e").encode("utf-8")
 
 
 @given(st.text(max_size=50))

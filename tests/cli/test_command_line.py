@@ -179,6 +179,6 @@ def test_stdout_carries_the_result_only(tmp_path: Path) -> None:
     assert ran.stdout.splitlines() == [
         "web: would-issue (no certificate in file:certs/web)",
         "  file:certs/web would-write",
-        "  costs 1 order with 1 names (new certificate)",
+        "  costs 1 order with 1 name (new certificate)",
     ]
     assert all(json.loads(line)["level"] for line in ran.stderr.splitlines())

@@ -68,7 +68,6 @@ def test_every_value_has_its_origin(file: Path) -> None:
     assert origins["dns[0].ttl"] == Origin("default")
     assert origins["certificates.preview.names[1]"] == Origin("file", "ci-acme.yaml:25")
     assert origins["certificates.preview.authority[0]"] == Origin("file", "ci-acme.yaml:26")
-    assert origins["certificates.preview.stores[0].mode"] == Origin("default")
 
 
 def test_option_beats_environment_beats_file_beats_default(file: Path) -> None:

@@ -101,6 +101,11 @@ CASES: list[tuple[str, str, list[str]]] = [
         "version: 1\nstate: postgresql://u:hunter2@h/d",
         [("2:8: state: must not hold a password; PGPASSWORD or PGPASSFILE gives it to PostgreSQL")],
     ),
+    (
+        "version: 1",
+        "version: 1\nstate: postgresql://u@h/d?sslmode=require&password=hunter2",
+        [("2:8: state: must not hold a password; PGPASSWORD or PGPASSFILE gives it to PostgreSQL")],
+    ),
     ("version: 1", "version: 1\nstate:", ["2:7: state: must be a string, and is empty"]),
     ("version: 1", "version: 1\npolicy: ''", ["2:9: policy: must not be empty"]),
     ("authorities:\n" + AUTHORITY, "authorities: {}\n", ["2:14: authorities: must not be empty"]),
@@ -413,21 +418,6 @@ CASES: list[tuple[str, str, list[str]]] = [
             (
                 "9:64: certificates.web.stores[0].formats[1]: is not one of the allowed values, "
                 "found 'pkcs13'; did you mean 'pkcs12'? allowed: pem, pkcs12"
-            )
-        ],
-    ),
-    (
-        "directory: certs",
-        "directory: certs, mode: 0600",
-        [("9:55: certificates.web.stores[0].mode: must be a string, not a number; put it in quotes")],
-    ),
-    (
-        "directory: certs",
-        "directory: certs, mode: '0644'",
-        [
-            (
-                "9:55: certificates.web.stores[0].mode: must be octal digits, in quotes, that let "
-                "nobody else read the key: 0600 or 0640"
             )
         ],
     ),

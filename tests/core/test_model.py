@@ -68,7 +68,7 @@ def test_the_longest_zone_wins_on_label_borders() -> None:
 @given(times, times, st.one_of(st.none(), times), st.integers(0, 9))
 def test_metadata_survives_json(a: datetime, b: datetime, c: datetime | None, failures: int) -> None:
     memory = RenewalMemory("https://ca.test/ari/x", a, b, c, a, None, failures)
-    metadata = replace(METADATA, not_before=a, not_after=b, renewal=memory)
+    metadata = replace(METADATA, not_before=a, not_after=b, renewal=memory, revoked=c)
     assert Metadata.from_json(json.loads(json.dumps(metadata.to_json()))) == metadata
 
 

@@ -85,6 +85,13 @@ def test_an_older_certificate_in_one_store_is_brought_into_line() -> None:
     assert decision.reason
 
 
+def test_what_is_missing_beside_a_right_certificate_is_delivered() -> None:
+    lacking = replace(GOOD, lacks="bundle.p12 missing")
+    decision = decide(select(SPEC, [lacking], NOW), DUE_LATER, NOW, force=False)
+    assert (decision.action, decision.missing) == (Action.DELIVER, (0,))
+    assert decision.reason == "bundle.p12 missing in file:a"
+
+
 def test_nothing_anywhere_is_issued() -> None:
     decision = decide(select(SPEC, [EMPTY], NOW), None, NOW, force=False)
     assert decision.action is Action.ISSUE
@@ -158,3 +165,23 @@ def test_only_a_certificate_of_the_same_ca_is_replaced() -> None:
     assert predecessor(WITH_FALLBACK, views) == 1
     assert predecessor(WITH_FALLBACK.of(OTHER), views) == 0
     assert predecessor(SPEC, views[:1]) is None
+
+
+def test_a_revoked_certificate_is_replaced() -> None:
+    when = NOW - timedelta(hours=3)
+    revoked = StoreView("file:a", FACTS, replace(METADATA, revoked=when))
+    decision = decide(select(SPEC, [revoked], NOW), DUE_LATER, NOW, force=False)
+    assert decision.action is Action.RENEW
+    assert decision.reason == "the certificate in file:a was revoked at 2026-11-24T21:00:00Z"
+
+
+def test_one_store_that_knows_of_a_revocation_speaks_for_all() -> None:
+    """The others could not be told, or have lost their metadata: the revoked certificate is not delivered from them."""
+    revoked = StoreView("file:a", FACTS, replace(METADATA, revoked=NOW))
+    for views in ([revoked, GOOD], [GOOD, revoked], [EMPTY, GOOD, revoked]):
+        selection = select(SPEC, views, NOW)
+        assert selection.best is None
+        assert decide(selection, None, NOW, force=False).action is Action.RENEW
+    fresh = StoreView("file:b", replace(FACTS, sha256="cc"), replace(METADATA, sha256="cc"))
+    decision = decide(select(SPEC, [revoked, fresh], NOW), DUE_LATER, NOW, force=False)
+    assert (decision.action, decision.missing) == (Action.DELIVER, (0,))

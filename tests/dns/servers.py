@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from ci_acme import dnswire
 from ci_acme.dns.ask import Server
 
 ZONE_FILE = """$TTL 300
@@ -42,7 +43,10 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 class Bind:
-    """A BIND of our own: zones with TSIG keys, statistics over HTTP, a query log."""
+    """A BIND of our own: zones with TSIG keys, statistics over HTTP, a query log.
+
+    `validating` is a trust anchor: a resolver then validates by it.
+    """
 
     def __init__(self, directory: Path, address: str = "127.0.0.1", port: int | None = None) -> None:
         self.directory = directory
@@ -51,6 +55,7 @@ class Bind:
         self.statistics = free_port("127.0.0.1")
         self.zones: dict[str, str] = {}
         self.options: list[str] = ["recursion no;"]
+        self.validating = ""
         self.keys = {"ci-acme": SECRET, "other": OTHER_SECRET}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,12 +94,14 @@ class Bind:
         )
         config = f"""{keys}
 options {{
-  directory "{self.directory}"; pid-file none; session-keyfile none; dnssec-validation no; notify no;
+  directory "{self.directory}"; pid-file none; session-keyfile none; notify no;
+  dnssec-validation {"yes" if self.validating else "no"};
   listen-on port {self.port} {{ {self.address}; }}; listen-on-v6 {{ none; }};
   allow-transfer {{ any; }}; querylog yes; empty-zones-enable no; {" ".join(self.options)}
 }};
 statistics-channels {{ inet 127.0.0.1 port {self.statistics} allow {{ 127.0.0.1; }}; }};
 controls {{ }};
+{f"trust-anchors {{ {self.validating} }};" if self.validating else ""}
 {chr(10).join(self.zones.values())}
 """
         path = self.directory / "named.conf"
@@ -328,6 +335,20 @@ def forward(wire: bytes, server: Server) -> bytes:
         sock.connect((server.address, server.port))
         sock.send(wire)
         return sock.recv(65535)
+
+
+def refuse(wire: bytes, rcode: int, *rtypes: int) -> bytes | None:
+    """The answer with `rcode` to a query for one of these types (none given: for any), None for other queries."""
+    end = dnswire.read_name(wire, 12)[1]
+    if rtypes and int.from_bytes(wire[end : end + 2], "big") not in rtypes:
+        return None
+    flags = int.from_bytes(wire[2:4], "big") | 0x8000 | rcode
+    return wire[:2] + flags.to_bytes(2, "big") + b"\0\1" + bytes(6) + wire[12 : end + 4]
+
+
+def checking_disabled(wire: bytes) -> bool:
+    """Whether a query asks a resolver not to validate."""
+    return bool(wire[3] & 0x10)
 
 
 def negative(wire: bytes, apex: str) -> bytes:

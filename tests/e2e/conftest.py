@@ -27,7 +27,10 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
                     _folder(tmp_path, "bind"),
                     {ZONE: records or [], "second.test": []},
                     keys={KEY: SECRET, OTHER_KEY: OTHER_SECRET},
-                    policies={ZONE: f'grant "{KEY}" zonesub TXT;', "second.test": f'grant "{OTHER_KEY}" zonesub TXT;'},
+                    policies={
+                        ZONE: f'grant "{KEY}" zonesub TXT; grant "{OTHER_KEY}" zonesub CAA;',
+                        "second.test": f'grant "{OTHER_KEY}" zonesub TXT;',
+                    },
                 )
             )
             server = stack.enter_context(Pebble(_folder(tmp_path, "pebble"), dns_server=bind.address, **pebble))

@@ -99,10 +99,11 @@ class Lab:
         }
 
     def write(self) -> Path:
-        """Write the config file."""
+        """Write the config file, at once: another run may be reading it."""
         path = self.directory / "ci-acme.yaml"
-        path.write_text(yaml.safe_dump(self.config, sort_keys=False))
-        return path
+        new = path.with_suffix(".new")
+        new.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        return new.replace(path)
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a run; the config file is written anew."""

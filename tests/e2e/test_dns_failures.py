@@ -94,6 +94,7 @@ def test_a_dead_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:
     ran = lab.issue()
     assert ran.status == 0, ran.stderr
     assert f"127.0.0.1:{dead}" in ran.stderr
+    assert any(f"127.0.0.1:{dead}" in warning for warning in ran.certificate["warnings"])
 
 
 def test_a_silent_name_server_beside_a_good_one_is_a_warning(lab: Lab) -> None:

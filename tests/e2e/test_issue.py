@@ -76,6 +76,8 @@ def test_the_second_run_keeps_and_asks_for_renewal_information_once(lab: Lab) ->
     assert second.document["changed"] is False
     assert first.certificate["sha256"] == second.certificate["sha256"] == third.certificate["sha256"]
     assert len(lab.pebble.requests()[before:]) == 1
+    assert [run.certificate["requests"]["acme"] for run in (second, third)] == [1, 0]
+    assert set(third.certificate["seconds"]) == {"total", "dns", "acme", "stores"}
     metadata = json.loads((lab.store / "metadata.json").read_text())
     window = metadata["renewal"]
     assert window["start"] <= window["chosen"] <= window["end"]

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, check_store
@@ -158,6 +159,36 @@ def test_external_account_binding(make_lab: MakeLab) -> None:
     ran = lab.issue(environ={"EAB_HMAC": hmac})
     assert ran.status == 0, ran.stderr
     assert hmac not in ran.stdout + ran.stderr
+
+
+def test_pkcs12_beside_pem_needs_no_new_order(lab: Lab) -> None:
+    assert lab.issue().status == 0
+    lab.web["stores"][0]["formats"] = ["pem", "pkcs12"]
+    ran = lab.issue()
+    assert ran.certificate["action"] == "delivered", ran.stderr
+    assert "bundle.p12" in ran.certificate["reason"]
+    key, certificate, more = pkcs12.load_key_and_certificates((lab.store / "bundle.p12").read_bytes(), b"")
+    assert certificate == check_store(lab.store, NAMES)
+    assert key is not None
+    assert more
+    assert lab.orders() == 1
+    assert lab.issue().certificate["action"] == "kept"
+
+
+def test_a_state_that_cannot_be_written_is_a_warning_and_a_damaged_one_an_error(lab: Lab) -> None:
+    (lab.directory / "in-the-way").write_text("")
+    lab.config["state"] = "sqlite:in-the-way/state.db"
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    assert "warning" in ran.stderr
+    (lab.directory / "damaged.db").write_bytes(b"this is not a database" * 500)
+    lab.config["state"] = "sqlite:damaged.db"
+    orders = lab.orders()
+    ran = lab.issue("--force")
+    assert ran.status == 2
+    assert ran.certificate["error"]["code"] == "state.unusable"
+    assert lab.orders() == orders
+    check_store(lab.store, NAMES)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from ci_acme.sandbox import Sandbox, SandboxCa, SandboxDns
 from ci_acme.sandbox.faults import Faults, Flaw
-from tests.sandbox.raw_client import RawClient, ec_key, make_csr
+from tests.sandbox.raw_client import RawClient, eab, ec_key, make_csr
 
 Connect = Callable[..., RawClient]
 CUT = (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError)
@@ -231,3 +231,33 @@ def test_log_has_every_request_in_order(sandbox: Sandbox, connect: Connect) -> N
     ]
     log.clear()
     assert not log.counts()
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_key_change_that_is_advertised_and_not_there(ca: SandboxCa, client: RawClient, status: int) -> None:
+    ca.faults.key_change_status = status
+    assert "keyChange" in client.directory
+    assert client.post(client.directory["keyChange"], {}).status == status
+    assert client.post(client.kid).status == 200
+
+
+def test_a_directory_without_a_member(ca: SandboxCa, connect: Connect) -> None:
+    ca.faults.hidden = frozenset({"keyChange", "revokeCert"})
+    directory = connect(ca).directory
+    assert {"keyChange", "revokeCert"}.isdisjoint(directory)
+    assert {"newOrder", "meta"} <= set(directory)
+
+
+def test_a_binding_for_one_account(make_ca: Callable[..., SandboxCa], connect: Connect) -> None:
+    key = b"0123456789abcdef0123456789abcdef"
+    ca = make_ca(external_accounts={"kid-1": key}, external_account_required=True)
+    ca.faults.bindings_once = True
+
+    def bind(client: RawClient) -> int:
+        binding = eab("kid-1", key, client.directory["newAccount"], client.key)
+        return client.register(externalAccountBinding=binding).status
+
+    first, second = connect(ca, register=False), connect(ca, register=False)
+    assert bind(first) == 201
+    assert bind(second) == 403
+    assert bind(first) == 200  # the account that it has

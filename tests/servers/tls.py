@@ -80,3 +80,37 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+@dataclass(frozen=True)
+class IssuingFiles:
+    """PEM files of a CA that issues: a root, an intermediate, and the intermediate's key."""
+
+    root: Path
+    intermediate: Path
+    key: Path
+
+
+def issuing_files(directory: Path) -> IssuingFiles:
+    """Make them, with EC keys."""
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    names = [
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"ci-acme tests: {part}")])
+        for part in ("root", "intermediate")
+    ]
+    made = []
+    for name, subject_key, path_length in ((names[0], root_key, 1), (names[1], key, 0)):
+        builder = (
+            _builder(name, names[0], subject_key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        )
+        made.append(builder.sign(root_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    files = IssuingFiles(directory / "root.pem", directory / "intermediate.pem", directory / "intermediate-key.pem")
+    files.root.write_bytes(made[0])
+    files.intermediate.write_bytes(made[1])
+    files.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files

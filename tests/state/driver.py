@@ -1,4 +1,8 @@
-"""A process beside others on one state file. Usage: driver.py increment PATH TIMES | journal PATH | read-only PATH."""
+"""A process beside others on one state.
+
+Usage: driver.py increment STATE TIMES | reserve STATE TIMES | journal STATE | read-only PATH.
+STATE is a path of SQLite or a URL.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,30 @@ from itertools import count
 from pathlib import Path
 
 from ci_acme.clock import SystemClock
-from ci_acme.state.engine import ABSENT, Conflict, Engine, usable_state
+from ci_acme.core.budget import OrderKind, order_spends
+from ci_acme.state.buckets import Buckets
+from ci_acme.state.engine import ABSENT, Conflict, Engine, open_state, usable_state
 from ci_acme.state.journal import Journal
 from ci_acme.state.memory import MemoryEngine
-from tests.state.support import ZONE, placed, sqlite_engine, txt
+from tests.state.support import LIMITS, ZONE, placed, sqlite_engine, txt
 
 
 def main() -> None:
-    what, path = sys.argv[1], Path(sys.argv[2])
+    what, place = sys.argv[1], sys.argv[2]
     if what == "read-only":
         read_only_checkout()
         return
-    with closing(sqlite_engine(path)) as engine:
+    with closing(engine_at(place)) as engine:
         if what == "increment":
             sys.stdout.write(f"{sum(increment(engine) for _ in range(int(sys.argv[3])))}\n")
+        elif what == "reserve":
+            sys.stdout.write(f"{sum(reserve(engine, number) for number in range(int(sys.argv[3])))}\n")
         else:
             journal_for_ever(engine)
+
+
+def engine_at(place: str) -> Engine:
+    return open_state(place, clock=SystemClock()) if "://" in place else sqlite_engine(Path(place))
 
 
 def read_only_checkout() -> None:
@@ -39,6 +51,18 @@ def read_only_checkout() -> None:
     assert isinstance(engine, MemoryEngine)
     Journal(engine, "run").intend("example.com", ZONE, txt("a"))
     sys.stdout.write("Permission denied\n" if "Permission denied" in (warning or "") else f"{warning}\n")
+
+
+def reserve(engine: Engine, number: int) -> bool:
+    """Take one of `LIMITS`, for names of one's own; give every fifth one back and take it again."""
+    clock = SystemClock()
+    buckets = Buckets(engine, "https://ca.test/dir", clock)
+    spends = order_spends(LIMITS, OrderKind.NEW, [f"p{os.getpid()}-{number}.example.com"], ["example.com"], "ours")
+    taken = buckets.reserve(spends, clock.now())
+    if isinstance(taken, list) and number % 5 == 0:
+        buckets.refund(taken, clock.now())
+        taken = buckets.reserve(spends, clock.now())
+    return isinstance(taken, list)
 
 
 def increment(engine: Engine) -> int:

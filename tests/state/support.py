@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from ci_acme.clock import SystemClock
+from ci_acme.core.budget import Limits, Rate
 from ci_acme.ports import Placement, TxtValue, Zone
 from ci_acme.state.sqlite import SqliteEngine
 
 ROOT = Path(__file__).parents[2]
+LIMITS = Limits(
+    certificates_per_domain=Rate(50, timedelta(days=7)),
+    certificates_per_name_set=Rate(5, timedelta(days=7)),
+    orders_per_account=Rate(300, timedelta(hours=3)),
+)
 ZONE = Zone("Z1", "example.com")
 NAME = "_acme-challenge.example.com"
 

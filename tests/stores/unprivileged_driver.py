@@ -27,6 +27,7 @@ def main() -> None:
         base = Path(f"/tmp/ci-acme-unprivileged-{os.getpid()}")
         base.mkdir(0o755)
         os.chown(base, NOBODY, NOBODY)
+    store_in(base)  # pydantic builds the model now: afterwards its own files may be out of reach
     child = os.fork()
     if child == 0:
         if os.geteuid() == 0:

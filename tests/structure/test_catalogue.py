@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ci_acme.config.fields import STATE_SCHEMES
 from ci_acme.spec import PLANNED, Kind, ProviderSpec
 from ci_acme_providers import CATALOGUE
 from tests.servers.bind import KEY, Bind
@@ -21,9 +22,13 @@ def load(reference: str) -> object:
     return getattr(importlib.import_module(module), attribute)
 
 
-def test_extras_are_the_platform_folders_and_all() -> None:
+def test_extras_are_the_platform_folders_the_state_engines_that_need_a_package_and_all() -> None:
     extras = toml_arrays("project.optional-dependencies")
-    assert sorted(set(extras) - {"all"}) == platforms()
+    engines = set(extras) - {"all"} - set(platforms())
+    assert sorted(set(extras) - {"all"} - engines) == platforms()
+    for engine in engines:
+        assert engine in STATE_SCHEMES, f"{engine} is neither a platform folder nor a kind of state"
+        assert extras[engine], "an engine that needs no package needs no extra"
 
 
 def test_all_brings_every_extra() -> None:

@@ -180,10 +180,6 @@ class Rfc2136:
         return self._key
 
 
-def _as_list(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
 def _bad_secret(reference: str, what: str) -> SecretError:
     return SecretError(
         f"the TSIG secret at {reference} {what}",

@@ -1,4 +1,4 @@
-"""One connection to a CA: name resolution, TCP, proxy, TLS trust, and what went wrong in words."""
+"""One connection to a server: name resolution, TCP, proxy, TLS trust, and what went wrong in words."""
 
 from __future__ import annotations
 

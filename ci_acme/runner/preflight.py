@@ -1,0 +1,170 @@
+"""What CAA and DNSSEC say about an order before it is made: a refusal that can be foreseen costs no order.
+
+The search runs in the background while the account is opened; nothing is asked of the CA but what its directory says.
+What a CA that names itself (`meta.caaIdentities`) would surely refuse is an error. Everything else is a warning: what
+cannot be seen from this machine, and all findings for a CA that does not name itself, as it may not look at CAA at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ci_acme.dns.background import Background
+from ci_acme.errors import CaaForbidden, CiAcmeError
+from ci_acme.model.events import Step, Warned
+from ci_acme.model.names import base_name, is_wildcard
+from ci_acme.runner.solvers import method_of
+
+if TYPE_CHECKING:
+    from ci_acme.core.caa import Verdict
+    from ci_acme.dns.caa import RelevantCaa
+    from ci_acme.model.spec import CertificateSpec
+    from ci_acme.runner.services import Services
+
+_PATIENCE: Final = 10.0
+"""Seconds that an order waits for the search; what cannot be seen until then is left to the CA."""
+_SHOWN: Final = 3
+
+
+class Judgement(NamedTuple):
+    """What holds alike for some identifiers: an error, or else words of how it stands.
+
+    `level` is ok, warning or error; `decided` is False where there is nothing to judge.
+    """
+
+    identifiers: tuple[str, ...]
+    level: str
+    text: str
+    fix: str = ""
+    decided: bool = True
+    error: CiAcmeError | None = None
+
+    @property
+    def subject(self) -> str:
+        """The identifiers, the first few by name."""
+        return show_names(self.identifiers)
+
+
+class Preflight:
+    """The search for one certificate's CAA records, begun when it is made."""
+
+    def __init__(self, spec: CertificateSpec, services: Services) -> None:
+        self._certificate = spec.name
+        self._names = names = spec.names
+        self._method = method_of(spec.authority, services)
+        self._services = services
+        dns, bases = services.dns, bases_of(names)
+        self._search: Background[dict[str, RelevantCaa]] = Background(
+            lambda clock: dns.caa(bases, clock), services.clock, "ci-acme-caa"
+        )
+
+    def require(self, identities: Sequence[str], account: str | None) -> None:
+        """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts."""
+        notify = self._services.notify
+        if not self._search.ended(self._services.deadline.within(_PATIENCE)):
+            text = f"CAA records were not checked: the name servers took longer than {_PATIENCE:.0f} s"
+            notify(Warned(self._certificate, text))
+            return
+        judgements = judge_names(self._names, self._search.result(), identities, account, self._method)
+        errors = [one.error for one in judgements if one.error is not None]
+        if errors:
+            errors[0].details["caa"] = [{"message": one.message, "fix": one.fix, **one.details} for one in errors]
+            raise errors[0]
+        for one in judgements:
+            if one.level == "warning":
+                notify(Warned(self._certificate, f"CAA of {one.subject}: {one.text}"))
+            elif one.decided:
+                notify(Step(self._certificate, f"CAA of {one.subject}: {one.text}"))
+
+    def call_off(self) -> None:
+        """End the search, if it runs."""
+        self._search.call_off()
+
+
+def bases_of(names: Sequence[str]) -> list[str]:
+    """The names that are looked up for identifiers."""
+    return list(dict.fromkeys(base_name(name) for name in names))
+
+
+def judge_names(
+    names: Sequence[str],
+    found: Mapping[str, RelevantCaa],
+    identities: Sequence[str],
+    account: str | None,
+    method: str | None,
+) -> list[Judgement]:
+    """A judgement for each group of identifiers that share one; `account` and `method` as in `core.caa.judge`."""
+    free: list[str] = []
+    held: list[str] = []
+    failures: dict[tuple[object, ...], list[str]] = {}
+    for name in names:
+        relevant = found[base_name(name)]
+        failure = relevant.error or relevant.doubt
+        if failure is not None:
+            key = (type(failure), failure.details.get("zone", failure.message), relevant.error is None)
+            failures.setdefault(key, []).append(name)
+        else:
+            (free if relevant.nothing else held).append(name)
+    judgements = [_of_failure(tuple(group), found[base_name(group[0])], identities) for group in failures.values()]
+    if held:
+        judgements += _judge_records(held, found, identities, account, method)
+    if free:
+        judgements.append(Judgement(tuple(free), "ok", "no CAA record restricts who may issue", decided=False))
+    return judgements
+
+
+def _judge_records(
+    names: Sequence[str],
+    found: Mapping[str, RelevantCaa],
+    identities: Sequence[str],
+    account: str | None,
+    method: str | None,
+) -> list[Judgement]:
+    from ci_acme.core.caa import judge  # few names have records
+
+    verdicts: dict[Verdict, list[str]] = {}
+    for name in names:
+        relevant = found[base_name(name)]
+        verdict = judge(
+            relevant.records,
+            owner=relevant.owner or "",
+            wildcard=is_wildcard(name),
+            ca_identities=identities,
+            account_url=account,
+            method=method,
+        )
+        verdicts.setdefault(verdict, []).append(name)
+    return [_of_verdict(tuple(group), verdict, identities) for verdict, group in verdicts.items()]
+
+
+def _of_failure(group: tuple[str, ...], relevant: RelevantCaa, identities: Sequence[str]) -> Judgement:
+    """A failed lookup: an error for a CA that looks at CAA, if it would surely fail as well."""
+    failure = relevant.error or relevant.doubt
+    assert failure is not None
+    if relevant.error is None:
+        text = f"could not be seen from here, the CA looks for itself: {failure.message}"
+        return Judgement(group, "warning", text, failure.fix)
+    if not identities:
+        return Judgement(group, "warning", f"a CA that looks at CAA would refuse: {failure.message}", failure.fix)
+    details = {**failure.details, "identifiers": list(group)}
+    error = type(failure)(failure.message, fix=failure.fix, details=details)  # the finding is shared by certificates
+    return Judgement(group, "error", failure.message, failure.fix, error=error)
+
+
+def _of_verdict(group: tuple[str, ...], verdict: Verdict, identities: Sequence[str]) -> Judgement:
+    from ci_acme.core.caa import Ruling
+
+    if verdict.ruling is not Ruling.FORBIDDEN:
+        level = "ok" if verdict.ruling is Ruling.PERMITTED else "warning"
+        return Judgement(group, level, verdict.reason, verdict.fix)
+    details = {"identifiers": list(group), "record": str(verdict.record), "ca": list(identities)}
+    message = f"{identities[0]} may not issue for {show_names(group)}: {verdict.reason}"
+    error = CaaForbidden(message, fix=verdict.fix, details=details)
+    return Judgement(group, "error", verdict.reason, verdict.fix, error=error)
+
+
+def show_names(names: Sequence[str]) -> str:
+    """`a, b, c and 97 more`."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
