@@ -44,6 +44,7 @@ __all__ = [
     "PolicyRefused",
     "RateLimited",
     "SecretError",
+    "StateBusy",
     "StateError",
     "StateUnavailable",
     "StoreNotWritable",
@@ -149,6 +150,10 @@ class StateError(ConfigError, code="state.unusable", fault=Fault.HOST):
 
 class StateUnavailable(StateError, code="state.unavailable", retryable=True):
     """What runs remember cannot be opened, read or written now: a read-only checkout, a full disk, a busy file."""
+
+
+class StateBusy(StateError, code="state.busy", retryable=True):
+    """Another process holds what runs share for too long. Going on alone could order what that process orders."""
 
 
 class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE, retryable=True):

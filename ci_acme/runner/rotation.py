@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem
 from ci_acme.ca.lifecycle import key_type
 from ci_acme.ca.rollover import change_key, is_final, key_change_url, which_account
 from ci_acme.ca.scope import Scope
+from ci_acme.connect import is_loopback
 from ci_acme.errors import AccountError, CaProtocolError, CiAcmeError, Interrupted, SecretError, StateError
 from ci_acme.model.material import KeyType
 from ci_acme.runner.key_file import SCHEME, KeyFile

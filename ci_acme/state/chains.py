@@ -17,14 +17,12 @@ from typing import Final
 
 from ci_acme.errors import StateError, StateUnavailable
 from ci_acme.ports import Clock
-from ci_acme.state.buckets.bucket import ABSENT, Backoff, Bucket, Condition, Refused
+from ci_acme.state.clouds.bucket import ABSENT, CROWDED, Backoff, Bucket, Condition, Refused
 from ci_acme.state.engine import Conflict, Record
 from ci_acme.state.segments import EMPTY, HEAD_SIZE, Part, decode_name, encode_name, new_id, pack_part, unpack_part
 
 PART_SIZE: Final = 256 * 1024
 """Bytes from which the last part of a stream is sealed: each append writes it as a whole."""
-_CONTENTION: Final = 120.0
-"""Seconds for a change among many: Google Cloud Storage takes about one write of an object a second."""
 _LONGEST_PAUSE: Final = 1.0
 _PARALLEL: Final = 8
 _REMEMBERED: Final = 16
@@ -228,7 +226,7 @@ class Chains:
         return f"{self._root}{encode_name(stream)}.{number:020d}"
 
     def _contention(self) -> Backoff:
-        return Backoff(self._clock, seconds=_CONTENTION, longest=_LONGEST_PAUSE)
+        return Backoff(self._clock, seconds=CROWDED, longest=_LONGEST_PAUSE)
 
     def _wait(self, backoff: Backoff, stream: str) -> None:
         if not backoff.wait():

@@ -123,8 +123,9 @@ class Engine(Protocol):
 def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
     """The engine that `url` names if it can be written now; else one that forgets, and the warning to give.
 
-    For a run that shall go on in a read-only checkout or on a full disk. Raises `StateError` for a state that is
-    damaged or newer than this program: going on would lose what it holds.
+    For a run that shall go on in a read-only checkout, on a full disk, or without its database. Raises `StateError` for
+    a state that is damaged or newer than this program: going on would lose what it holds; `StateBusy` for one that
+    others hold: going on alone could order what they order.
     """
     engine = open_state(url, clock=clock)
     try:
@@ -133,16 +134,20 @@ def usable_state(url: str, *, clock: Clock) -> tuple[Engine, str | None]:
         from ci_acme.state.memory import MemoryEngine
 
         engine.close()
-        return MemoryEngine(), f"{error.message}; if this run is killed, its DNS records stay ({error.fix})"
+        return MemoryEngine(), (
+            f"{error.message}; this run does not wait for others that order the same, "
+            f"and if it is killed, its DNS records stay ({error.fix})"
+        )
     return engine, None
 
 
 def open_state(url: str, *, clock: Clock) -> Engine:
     """The engine that a config's `state` names: `sqlite:PATH`, `postgresql://…`, `s3://…`, `gs://…`, `az://…`.
 
-    Costs nothing until it is used. Raises `NotAvailable` for engines that this version or installation does not have, `ConfigError` for anything else.
+    Costs nothing until it is used. Raises `NotAvailable` for engines that this version or installation does not have,
+    `ConfigError` for anything else.
     """
-    scheme, separator, rest = url.partition(":")
+    scheme, _, rest = url.partition(":")
     if scheme == "sqlite" and rest:
         from ci_acme.state.sqlite import SqliteEngine
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from ci_acme.errors import ConfigError, StateError, StateUnavailable
 from ci_acme.ports import Clock
 from ci_acme.state import engine as states
-from ci_acme.state.buckets.bucket import ABSENT, Bucket, Cloud, Condition, Refused
-from ci_acme.state.buckets.wire import Wire
 from ci_acme.state.chains import PART_SIZE, Chains
+from ci_acme.state.clouds.bucket import ABSENT, Bucket, Cloud, Condition, Refused
+from ci_acme.state.clouds.wire import Wire
 from ci_acme.state.engine import Conflict, Entry, Expect, Record, Version
 from ci_acme.state.segments import decode_name, encode_name, new_id, pack_value, unpack_value
 
@@ -156,15 +156,15 @@ def open_objects(url: str, *, clock: Clock, part_size: int = PART_SIZE) -> Objec
     wire = Wire()
     cloud: Cloud
     if scheme == "s3":
-        from ci_acme.state.buckets.s3 import S3
+        from ci_acme.state.clouds.s3 import S3
 
         cloud = S3(name, clock=clock, wire=wire)
     elif scheme == "gs":
-        from ci_acme.state.buckets.gcs import Gcs
+        from ci_acme.state.clouds.gcs import Gcs
 
         cloud = Gcs(name, clock=clock, wire=wire)
     else:
-        from ci_acme.state.buckets.azure import Azure
+        from ci_acme.state.clouds.azure import Azure
 
         cloud = Azure(name, clock=clock, wire=wire)
     return ObjectEngine(Bucket(cloud, wire, clock=clock), prefix, clock=clock, part_size=part_size)

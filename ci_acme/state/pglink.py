@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ci_acme import __version__
-from ci_acme.errors import StateError, StateUnavailable
+from ci_acme.errors import StateBusy, StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synch
 
 _EXISTS: Final = "SELECT 1 FROM pg_tables WHERE schemaname = 'ci_acme' AND tablename = 'migrations'"
 """Unlike `to_regclass`, which may still deny in this session what another one has just committed."""
+
+_TIMED_OUT: Final = "57014"
+_FULL: Final = "too many"
+"""What says that the server is there and has no time or place for us."""
 
 _PATIENCE: Final = 2.0
 _PAUSE: Final = 0.25
@@ -216,9 +220,8 @@ class Link:
             yield
         except _psycopg().Error as error:
             lines = (error.diag.message_primary or str(error)).splitlines() or ["no reason was given"]
-            raise StateUnavailable(
-                f"the state {self.where} cannot be used: {lines[0]}", fix=_fix(error.sqlstate)
-            ) from error
+            kind = StateBusy if error.sqlstate == _TIMED_OUT or _FULL in lines[0] else StateUnavailable
+            raise kind(f"the state {self.where} cannot be used: {lines[0]}", fix=_fix(error.sqlstate)) from error
 
 
 def first_value(database: Database, query: Any, *values: object) -> Any:
@@ -242,11 +245,11 @@ def _fix(sqlstate: str | None) -> str:
         )
     if sqlstate in {"25006", "0A000"}:
         return "use the primary server, with a role whose transactions may write"
-    if sqlstate == "57014":
+    if sqlstate == _TIMED_OUT:
         return "another session holds a lock of ours for long: look at pg_stat_activity"
     return "check that the server runs and can be reached from here, the role, and PGPASSWORD or PGPASSFILE"
 
 
 def _may_pass(words: str) -> bool:
     """Whether a failure to connect is worth a second look: no answer, or an answer that speaks of now."""
-    return "FATAL" not in words or any(now in words for now in ("too many", "starting up", "shutting down", "recovery"))
+    return "FATAL" not in words or any(now in words for now in (_FULL, "starting up", "shutting down", "recovery"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme import __version__
-from ci_acme.errors import StateError, StateUnavailable
+from ci_acme.errors import StateBusy, StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
 from ci_acme.state.engine import ABSENT, ANY, Conflict, Entry, Expect, Record, Version
 
@@ -212,8 +212,8 @@ class SqliteEngine:
             )
             return StateError(message, fix=fix)
         if "locked" in words:
-            fix = f"another process uses {self._path}; run again when it has finished"
-        elif "full" in words:
+            return StateBusy(message, fix=f"another process uses {self._path}; run again when it has finished")
+        if "full" in words:
             fix = f"free some space on the file system of {self._path.parent}"
         else:
             fix = f"let this user read and write {self._path} and its directory, or configure another state"

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.connect import Dialer
 from ci_acme.ca.http import HttpResponse, HttpsPool, split_url
 from ci_acme.ca.keys import LocalSigner, generate_key
 from ci_acme.ca.order import OrderRequest, obtain, resume
+from ci_acme.connect import Dialer
 from ci_acme.errors import CaTimeout, CiAcmeError, InternalError
 from ci_acme.model.events import Event
 from tests.ca.malform import on_the_wire, spoil

@@ -63,6 +63,29 @@ def actions(runs: list[Ran]) -> Counter[str]:
     return Counter(run.certificate["action"] for run in runs)
 
 
+def pause(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """Stop a run, yet not while it holds the write lock of the state: then nobody else could do anything."""
+    for _ in range(100):
+        process.send_signal(signal.SIGSTOP)
+        if "state" in lab.config:
+            return
+        time.sleep(0.05)  # it stops at its next return from the kernel
+        if not is_locked(lab):
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+    raise AssertionError("the run always holds the lock")
+
+
+def is_locked(lab: Lab) -> bool:
+    with closing(sqlite3.connect(lab.directory / ".ci-acme" / "state.db", timeout=0.2)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+
 def accounts(lab: Lab) -> int:
     return lab.pebble.request_counts()["/sign-me-up"]
 
@@ -90,7 +113,7 @@ def test_a_forced_renewal_of_many_is_one_order(lab: Lab) -> None:
     old = check_store(lab.store, [NAME]).serial_number
     first = lab.start("issue", "--output", "json", "--force")
     lab.pebble.wait_for_requests("/order-plz", 2)
-    first.send_signal(signal.SIGSTOP)  # whoever comes after its end renews again: it was told to
+    pause(lab, first)  # whoever comes after its end renews again: it was told to
     followers = start(lab, 4, "--force")
     wait_until_announced(lab, 5)
     first.send_signal(signal.SIGCONT)
@@ -124,7 +147,7 @@ def test_who_waits_says_for_whom_and_gives_up_in_time(make_lab: MakeLab, use_sta
     lab = use_state(make_lab())
     leader = lab.start("issue", "--output", "json")
     lab.pebble.wait_for_requests("/order-plz")
-    leader.send_signal(signal.SIGSTOP)
+    pause(lab, leader)
     try:
         ran = lab.issue("--timeout", "4")
         assert ran.status == 7, ran.stderr
@@ -179,7 +202,7 @@ MOMENTS = [
 def test_who_waits_can_be_stopped(lab: Lab) -> None:
     leader = lab.start("issue", "--output", "json")
     lab.pebble.wait_for_requests("/order-plz")
-    leader.send_signal(signal.SIGSTOP)
+    pause(lab, leader)
     follower = lab.start("issue", "--output", "json")
     wait_until_announced(lab, 2)
     follower.send_signal(signal.SIGTERM)
@@ -213,7 +236,7 @@ def test_those_who_wait_already_have_one_that_follows(make_lab: MakeLab, use_sta
     lab = use_state(make_lab())
     leader = lab.start("issue")
     lab.pebble.wait_for_requests("/order-plz")
-    leader.send_signal(signal.SIGSTOP)
+    pause(lab, leader)
     followers = start(lab, 5)
     wait_until_announced(lab, 6)
     leader.kill()
@@ -256,7 +279,7 @@ def test_who_lost_its_lease_neither_finalizes_nor_publishes(
     lab = use_state(make_lab())
     process = lab.start("issue", "--output", "json")
     moment(lab)
-    process.send_signal(signal.SIGSTOP)
+    pause(lab, process)
     published = lab.store.exists()
     steal(lab)
     process.send_signal(signal.SIGCONT)
@@ -351,7 +374,7 @@ def test_a_database_that_cannot_be_reached_is_a_warning(lab: Lab) -> None:
     lab.config["state"] = "postgresql://nobody@127.0.0.1:9/nothing"
     ran = lab.issue()
     assert ran.status == 0, ran.stderr
-    assert ran.stderr.count("do not wait for each other") == 1
+    assert ran.stderr.count("does not wait for others") == 1
     assert "127.0.0.1:9" in ran.stderr
     assert lab.orders() == 1
 
@@ -359,21 +382,40 @@ def test_a_database_that_cannot_be_reached_is_a_warning(lab: Lab) -> None:
 def test_a_state_file_that_is_busy_is_waited_for(lab: Lab) -> None:
     process = lab.start("issue", "--output", "json")
     lab.pebble.wait_for_requests("/order-plz")
-    with closing(sqlite3.connect(lab.directory / ".ci-acme" / "state.db", isolation_level=None)) as database:
-        database.execute("PRAGMA busy_timeout = 5000")
-        database.execute("BEGIN IMMEDIATE")
+    with busy(lab):
         time.sleep(3)
-        database.execute("ROLLBACK")
     ran = finish(process)
     assert ran.status == 0, ran.stderr
     assert lab.orders() == 1
 
 
-def test_a_damaged_state_file_is_a_warning_and_no_second_order(lab: Lab) -> None:
-    (lab.directory / ".ci-acme").mkdir()
-    (lab.directory / ".ci-acme" / "state.db").write_bytes(b"garbage" * 1000)
-    for action in ("issued", "kept"):
-        ran = lab.issue()
-        assert ran.status == 0, ran.stderr
-        assert ran.certificate["action"] == action
+def test_a_state_file_that_stays_busy_is_an_error_before_anything_is_ordered(lab: Lab) -> None:
+    """Somebody works there: to go on alone could be a second order."""
+    assert lab.issue().status == 0
+    with busy(lab):
+        ran = lab.issue("--force")
+    assert ran.status == 2, ran.stderr
+    assert ran.certificate["error"]["code"] == "state.busy"
     assert lab.orders() == 1
+    check_store(lab.store, [NAME])
+
+
+@contextmanager
+def busy(lab: Lab) -> Iterator[None]:
+    """Somebody holds the write lock of the state file."""
+    with closing(sqlite3.connect(lab.directory / ".ci-acme" / "state.db", isolation_level=None, timeout=9)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def test_a_damaged_state_file_is_an_error_before_anything_is_ordered(lab: Lab) -> None:
+    path = lab.directory / ".ci-acme" / "state.db"
+    path.parent.mkdir()
+    path.write_bytes(b"garbage" * 1000)
+    ran = lab.issue()
+    assert ran.status == 2, ran.stderr
+    assert "damaged" in ran.certificate["error"]["fix"]
+    assert lab.orders() == 0
+    path.unlink()
+    assert lab.issue().status == 0

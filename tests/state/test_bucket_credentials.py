@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from ci_acme.clock import SystemClock
 from ci_acme.errors import ConfigError, StateError
-from ci_acme.state.buckets.aws import AwsKeys, AwsSource
-from ci_acme.state.buckets.azure import Azure
-from ci_acme.state.buckets.bucket import ABSENT, Bucket
-from ci_acme.state.buckets.entra import EntraSource
-from ci_acme.state.buckets.gcs import Gcs
-from ci_acme.state.buckets.google import GoogleSource
-from ci_acme.state.buckets.s3 import S3, canonical_query, sign
-from ci_acme.state.buckets.wire import Reply, Unreachable, Wire
+from ci_acme.state.clouds.aws import AwsKeys, AwsSource
+from ci_acme.state.clouds.azure import Azure
+from ci_acme.state.clouds.bucket import ABSENT, Bucket
+from ci_acme.state.clouds.entra import EntraSource
+from ci_acme.state.clouds.gcs import Gcs
+from ci_acme.state.clouds.google import GoogleSource
+from ci_acme.state.clouds.s3 import S3, canonical_query, sign
+from ci_acme.state.clouds.wire import Reply, Unreachable, Wire
 from tests.servers.buckets import Buckets
 from tests.state.object_support import QuickClock
 
@@ -219,6 +219,8 @@ def test_s3_addresses_and_what_it_learns(wire: Wire) -> None:
     assert "/eu-west-1/s3/" in signed.headers["Authorization"]
     dotted = S3("a.bucket", clock=CLOCK, wire=wire, environment={**environment, "AWS_REGION": "cn-north-1"})
     assert dotted.signed(dotted.get("x")).url == "https://s3.cn-north-1.amazonaws.com.cn/a.bucket/x"
+    assert dotted.learn(Reply(400, {}, b"<Code>AuthorizationHeaderMalformed</Code><Region>cn-northwest-1</Region>"))
+    assert "cn-northwest-1" in dotted.signed(dotted.get("x")).url
     skewed = Reply(403, {"date": "Wed, 25 Nov 2026 02:00:00 GMT"}, b"<Code>RequestTimeTooSkewed</Code>")
     assert cloud.learn(skewed)
     assert cloud.signed(cloud.get("x")).headers["x-amz-date"].startswith("20261125T02")

@@ -427,7 +427,7 @@ def test_a_url_that_names_no_bucket_is_a_config_error(server: Buckets, rest: str
 
 def test_it_costs_no_sdk_and_no_cryptography() -> None:
     program = (
-        "import sys; from ci_acme.state import objects; from ci_acme.state.buckets import s3, gcs, azure\n"
+        "import sys; from ci_acme.state import objects; from ci_acme.state.clouds import s3, gcs, azure\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

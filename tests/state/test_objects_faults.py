@@ -54,14 +54,12 @@ def writing(call: Call) -> bool:
     return call.method in {"PUT", "DELETE"}
 
 
-def throttled(call: Call, carry_out: Callable[[Call], Answer]) -> Answer:
-    """Not done: the service has too much to do."""
-    return {"team": Answer(503, b"<Error><Code>SlowDown</Code></Error>")}[call.name.partition("/")[0]]
-
+throttled = answer(503, b"<Error><Code>SlowDown</Code></Error>")
 
 FAULTS: dict[str, tuple[Fault, int]] = {
     "throttled": (throttled, 4),
     "429": (answer(429), 2),
+    "crowded": (answer(429), 25),
     "500 before": (failed_before, 2),
     "502 after": (failed_after, 1),
     "closed before": (unseen, 2),
@@ -130,6 +128,15 @@ def test_reading_outlasts_it(server: Buckets, engine: Engine, fault: str) -> Non
     assert [record.number for record in engine.records("s")] == numbers
     inject(server, fault, lambda call: True)
     assert engine.time() > 0
+
+
+def test_two_writes_of_one_object_at_once_on_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 may answer 409 to both the one that wins in the end and the one that does not."""
+    with serving("s3", monkeypatch) as server, closing(object_engine(server)) as engine:
+        server.inject(answer(409, b"<Error><Code>ConditionalRequestConflict</Code></Error>"), times=3)
+        version = engine.write("k", b"1", expect=ABSENT)
+        server.inject(answer(409, b"<Error><Code>OperationAborted</Code></Error>"), times=3)
+        engine.write("k", b"2", expect=version)
 
 
 # --- races -----------------------------------------------------------------------------------------------------------

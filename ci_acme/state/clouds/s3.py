@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 from ci_acme.errors import ConfigError
 from ci_acme.ports import Clock
-from ci_acme.state.buckets.aws import AwsKeys, AwsSource
-from ci_acme.state.buckets.bucket import ABSENT, Condition, Listed
-from ci_acme.state.buckets.wire import Reply, Request, Wire
+from ci_acme.state.clouds.aws import AwsKeys, AwsSource
+from ci_acme.state.clouds.bucket import ABSENT, Condition, Listed
+from ci_acme.state.clouds.wire import Reply, Request, Wire
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -83,7 +83,9 @@ class S3:
         return Request(request.method, url, headers, request.body)
 
     def learn(self, reply: Reply) -> bool:
-        region = reply.headers.get("x-amz-bucket-region", "")
+        region = reply.headers.get("x-amz-bucket-region") or _inner(
+            reply.body[:4096].decode(errors="replace"), "Region"
+        )
         code = self.code(reply)
         with self._lock:
             if region != self._region and _REGION.match(region):

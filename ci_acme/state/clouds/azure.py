@@ -14,10 +14,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from ci_acme.errors import ConfigError, StateError
 from ci_acme.ports import Clock
-from ci_acme.state.buckets.bucket import ABSENT, Condition, Listed
-from ci_acme.state.buckets.entra import EntraSource
-from ci_acme.state.buckets.token import Token
-from ci_acme.state.buckets.wire import Reply, Request, Wire
+from ci_acme.state.clouds.bucket import ABSENT, Condition, Listed
+from ci_acme.state.clouds.entra import EntraSource
+from ci_acme.state.clouds.token import Token
+from ci_acme.state.clouds.wire import Reply, Request, Wire
 
 VERSION: Final = "2021-12-02"
 """Of the service's interface."""

@@ -12,10 +12,13 @@ from typing import Final, Protocol
 
 from ci_acme.errors import Interrupted, StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
-from ci_acme.state.buckets.wire import Reply, Request, Unreachable, Wire
+from ci_acme.state.clouds.wire import Reply, Request, Unreachable, Wire
 
 PATIENCE: Final = 30.0
-"""Seconds that one operation may take with all its tries."""
+"""Seconds that one operation may take with all its tries while the service fails or does not answer."""
+CROWDED: Final = 120.0
+"""Seconds that it may take while the service says that there are too many requests, and for changes that meet others:
+Google Cloud Storage takes about one write of one object a second."""
 _STOPPING: Final = 3.0
 """Seconds that are left for it once the run was told to stop."""
 _REQUEST_TIMEOUT: Final = 15.0
@@ -107,7 +110,7 @@ class Cloud(Protocol):
 class Backoff:
     """Full jitter inside one deadline, on a clock that goes on for a little while after the run was told to stop."""
 
-    def __init__(self, clock: Clock, *, seconds: float = PATIENCE, longest: float = _LONGEST) -> None:
+    def __init__(self, clock: Clock, *, seconds: float, longest: float = _LONGEST) -> None:
         self.deadline = Deadline(clock, seconds)
         self._clock = clock
         self._pause = _FIRST
@@ -213,8 +216,8 @@ class Bucket:
 
     def _ask_patiently(self, request: Request) -> tuple[Reply, bool]:
         """The first reply that is the service's word, and whether a try before it may have been carried out."""
-        backoff = Backoff(self._clock)
-        lessons, lost = 3, False
+        backoff, outage = Backoff(self._clock, seconds=CROWDED), Deadline(self._clock, PATIENCE)
+        lessons, lost, crowded = 3, False, False
         while True:
             try:
                 signed = self._cloud.signed(request)
@@ -228,7 +231,8 @@ class Bucket:
                 if reply is not None and not reason:
                     return reply, lost
                 lost = lost or reply is None or reply.status in _CARRIED_OUT
-            if not backoff.wait():
+                crowded = reply is not None and (reply.status == 429 or self._cloud.code(reply) in _CROWDED_CODES)
+            if (outage.expired and not crowded) or not backoff.wait():
                 raise StateUnavailable(
                     f"the state in {self.where} cannot be used: {reason}",
                     fix="check the network and the service's status page; run again",
@@ -277,6 +281,7 @@ class Bucket:
         )
 
 
+_CROWDED_CODES: Final = frozenset({"SlowDown", "ServerBusy", "ConditionalRequestConflict", "OperationAborted"})
 _TRANSIENT_CODES: Final = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown"})
 """S3: two writes of one object at the same time, and its throttling."""
 _TEACHING: Final = frozenset({301, 307, 400, 401, 403})
