@@ -29,6 +29,7 @@ __all__ = [
     "DnsDelegationError",
     "DnsError",
     "DnsPropagationTimeout",
+    "DnsRecordMissing",
     "DnsRefused",
     "DnsUnreachable",
     "DnssecBroken",
@@ -199,6 +200,10 @@ class DnsUnreachable(DnsError, code="dns.unreachable", retryable=True):
 
 class DnsPropagationTimeout(DnsError, code="dns.propagation", retryable=True):
     """The record was written and did not appear on every authoritative server in time; no challenge was answered."""
+
+
+class DnsRecordMissing(DnsError, code="dns.record", fault=Fault.USER):
+    """A standing record, which somebody else publishes, is missing or permits something else; the fix is the record."""
 
 
 class CaaUnanswered(DnsError, code="dns.caa", retryable=True):

@@ -200,18 +200,30 @@ class DnsProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One dns-01 value to publish for `identifier`; `name` is where it belongs before CNAMEs are followed."""
+    """One TXT value for `identifier`; `name` is where it belongs before CNAMEs are followed."""
 
     identifier: str
     name: str
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class StandingChallenge(Challenge):
+    """A challenge that a record which stands there for long answers (dns-persist-01): it is looked at, never written.
+
+    Right is a record for one of `issuers` with exactly our `account` URL; `value` is one that is right.
+    """
+
+    issuers: tuple[str, ...]
+    account: str
+    wildcard: bool
+
+
 class ChallengeSolver(Protocol):
     """Publishes the TXT values of one order, tells when each can be validated, and removes them."""
 
-    def prepare(self, identifiers: Sequence[str]) -> None:
-        """Begin to find the zones of the names in the background; returns at once and never raises."""
+    def prepare(self, names: Sequence[str]) -> None:
+        """Begin to find the zones of these challenge names in the background; returns at once and never raises."""
         ...
 
     def solve(

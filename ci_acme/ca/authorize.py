@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ci_acme.ca.challenges import to_solve
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.messages import AcmeChallenge, Authorization, Order
-from ci_acme.ca.problems import Problem, error_for, join_some
+from ci_acme.ca.messages import DNS, SOLVED, AcmeChallenge, Authorization, Order
+from ci_acme.ca.problems import PREFIX, Problem, error_for, join_some
 from ci_acme.ca.scope import Scope
 from ci_acme.errors import CaProtocolError, CaTimeout, ChallengeFailed, CiAcmeError, OrderRefused
-from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, ChallengeSolver
 
 FIRST_POLL: Final = 0.01
@@ -22,6 +22,8 @@ WORTH_TELLING: Final = 1.0
 """Seconds of waiting from which on it is told."""
 LOOK_INTO: Final = 3.0
 """Seconds of waiting after which the authorizations themselves are looked at; twice as many each next time."""
+PASSING: Final = frozenset({"dns", "connection", "serverInternal"})
+"""Problem types of a challenge that may be gone a moment later: a timeout, SERVFAIL, a perspective that lagged."""
 MAX_ANSWERS: Final = 3
 """How often one challenge is answered: a CA may leave it pending with an error and try again only when asked."""
 
@@ -58,7 +60,17 @@ class Pace:
 class Authorizer:
     """Makes a pending order ready. `dns_seconds` is how long the solver took, without the time for answers."""
 
-    def __init__(self, client: AcmeClient, solver: ChallengeSolver, scope: Scope) -> None:
+    def __init__(
+        self,
+        client: AcmeClient,
+        solver: ChallengeSolver,
+        scope: Scope,
+        *,
+        kind: str = DNS,
+        preauthorized: bool = False,
+    ) -> None:
+        self._kind = kind
+        self._preauthorized = preauthorized
         self._client = client
         self._solver = solver
         self._scope = scope
@@ -69,6 +81,7 @@ class Authorizer:
     def prove(self, order: Order) -> None:
         """Publish the values of all names that are not proven yet, and answer each as soon as it is there."""
         todo: dict[Challenge, tuple[Authorization, AcmeChallenge]] = {}
+        unproven: list[str] = []
         for authorization in self._client.authorizations(self._scope, order.authorizations):
             if authorization.identifier not in order.names:
                 raise CaProtocolError(
@@ -77,10 +90,13 @@ class Authorizer:
                 )
             if authorization.status == "valid":
                 continue
+            if self._preauthorized:
+                unproven.append(authorization.identifier)
+                continue
             challenge = self._usable(authorization)
-            name = authorization.identifier
-            value = self._client.txt_value(challenge)
-            todo[Challenge(name, challenge_name(name), value)] = (authorization, challenge)
+            todo[to_solve(self._client, self._scope, authorization, challenge)] = (authorization, challenge)
+        if unproven:
+            raise self._not_in_console(unproven)
         if not todo:
             return
 
@@ -111,15 +127,25 @@ class Authorizer:
             raise self._explained(order)
         return order
 
+    def _not_in_console(self, names: Sequence[str]) -> OrderRefused:
+        shown = join_some(sorted(names))
+        return OrderRefused(
+            f"{self._client.host} has not validated {shown}, and preauthorized says that it does so by itself",
+            fix=f"validate the names in the console of {self._client.host} for this account, or set preauthorized: "
+            "false and add a dns: entry, to answer challenges",
+            details={"names": sorted(names), "account": self._client.account},
+        )
+
     def _usable(self, authorization: Authorization) -> AcmeChallenge:
         if authorization.status != "pending":
             raise _failure([(authorization, None)], self._client.host)
-        challenge = authorization.dns01()
+        challenge = authorization.challenge(self._kind)
         if challenge is None:
             offered = ", ".join(item.type for item in authorization.challenges) or "none"
             raise ChallengeFailed(
-                f"{self._client.host} offers no dns-01 challenge for {authorization.identifier} (offered: {offered})",
-                fix="use a CA or a CA policy that allows dns-01; it is the only challenge that ci-acme solves",
+                f"{self._client.host} offers no {self._kind} challenge for {authorization.identifier} "
+                f"(offered: {offered})",
+                fix=_other_challenge(authorization),
             )
         if challenge.status == "invalid":
             raise _failure([(authorization, challenge.error)], self._client.host)
@@ -134,7 +160,7 @@ class Authorizer:
         """Answer again what a CA left pending with an error (RFC 8555 section 8.2), and end a wait that is in vain."""
         failed: list[tuple[Authorization, Problem | None]] = []
         for authorization in self._client.authorizations(self._scope, order.authorizations):
-            challenge = authorization.dns01() if authorization.status == "pending" else None
+            challenge = authorization.challenge(self._kind) if authorization.status == "pending" else None
             if challenge is not None and challenge.status == "pending" and challenge.error is not None:
                 if self._answers.get(challenge.url, 0) >= MAX_ANSWERS:
                     failed.append((authorization, challenge.error))
@@ -160,6 +186,22 @@ class Authorizer:
         return OrderRefused(f"{self._client.host} made the order invalid without a reason", fix="run again later")
 
 
+def is_passing(error: ChallengeFailed) -> bool:
+    """Whether every name failed for good because the CA could not ask the DNS, and none for what it saw there."""
+    challenges = error.details.get("challenges") or []
+    if any(item["status"] != "invalid" for item in challenges):
+        return False
+    kinds = {((item.get("problem") or {}).get("type") or "").removeprefix(PREFIX) for item in challenges}
+    return bool(kinds) and kinds <= PASSING
+
+
+def _other_challenge(authorization: Authorization) -> str:
+    usable = [item.type for item in authorization.challenges if item.type in SOLVED]
+    if usable:
+        return f"set challenge of the authority to {' or '.join(usable)}"
+    return "use a CA or a CA policy that allows a DNS challenge; ci-acme solves no other"
+
+
 def _error_of(authorization: Authorization) -> Problem | None:
     return next((item.error for item in authorization.challenges if item.error is not None), None)
 
@@ -171,7 +213,8 @@ def _failure(failed: Sequence[tuple[Authorization, Problem | None]], host: str) 
     for authorization, problem in failed:
         reason = problem.describe() if problem else f"its authorization is {authorization.status}"
         said.append(f"{authorization.identifier}: {reason}")
-        details.append({"identifier": authorization.identifier, "problem": problem.to_json() if problem else None})
+        shown = problem.to_json() if problem else None
+        details.append({"identifier": authorization.identifier, "status": authorization.status, "problem": shown})
     problems = [problem for _, problem in failed if problem is not None]
     fix = "run again"
     if problems:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ci_acme.ca.account import Account, ExternalAccount, registration
 from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
+from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
 from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.problems import problem_kind
@@ -51,7 +52,9 @@ class AcmeClient:
     `register`. Every method takes the `Scope` that it works for and raises errors of `ci_acme.errors` only.
     """
 
-    def __init__(self, directory_url: str, signer: Signer, *, http: Http, clock: Clock) -> None:
+    def __init__(
+        self, directory_url: str, signer: Signer, *, http: Http, clock: Clock, bucket: TokenBucket | None = None
+    ) -> None:
         try:
             split_url(directory_url)
         except CaProtocolError as error:
@@ -59,7 +62,7 @@ class AcmeClient:
         self.directory_url = directory_url
         self.signer = signer
         self.clock = clock
-        self.transport = Transport(http, clock)
+        self.transport = Transport(http, clock, bucket=bucket)
         self._thumbprint = thumbprint(signer.jwk)
         self._lock = threading.RLock()
         self._directory: Directory | None = None
@@ -96,6 +99,10 @@ class AcmeClient:
     def use_account(self, url: str) -> None:
         """Go on with an account that is known from an earlier run; costs no request."""
         self._account = url
+
+    def account_url(self, scope: Scope) -> str:
+        """The account's URL; a request if it is not known. Raises `AccountError` if the key has none."""
+        return self._account or self._existing_account(scope, None)
 
     def find_account(self, scope: Scope) -> str | None:
         """The URL of the account that the key has at this CA, None if it has none (RFC 8555 section 7.3.1)."""
@@ -172,7 +179,7 @@ class AcmeClient:
         """
         directory = self.directory(scope)
         if profile is not None:
-            _check_profile(profile, directory, self.host)
+            check_profile(profile, directory, self.host)
         payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name} for name in names]}
         if profile is not None:
             payload["profile"] = profile
@@ -218,7 +225,7 @@ class AcmeClient:
             raise
         except CiAcmeError:
             now = self.authorizations(scope, [authorization.url])[0]
-            current = now.dns01()
+            current = now.challenge(challenge.type)
             if now.status == "pending" and current is not None and current.status == "pending":
                 raise
 
@@ -293,7 +300,7 @@ class AcmeClient:
     ) -> Reply:
         """By the account. A CA that does not know a remembered account URL is asked once for the key's account."""
         _, signed = self._open(scope)
-        kid = self._account or self._existing_account(scope, None)
+        kid = self.account_url(scope)
         try:
             return signed.post(url, payload, kind=kind, what=what, scope=scope, kid=kid, accept=accept, final=final)
         except AccountError as error:
@@ -343,7 +350,8 @@ class AcmeClient:
         return reply
 
 
-def _check_profile(profile: str, directory: Directory, host: str) -> None:
+def check_profile(profile: str, directory: Directory, host: str) -> None:
+    """Raises `OrderRefused` for a profile that the directory does not offer."""
     if profile in directory.profiles:
         return
     offered = "; ".join(f"{name} ({text})" if text else name for name, text in sorted(directory.profiles.items()))

@@ -15,6 +15,11 @@ from ci_acme.errors import CaProtocolError
 ORDER_STATUSES: Final = frozenset({"pending", "ready", "processing", "valid", "invalid"})
 AUTHORIZATION_STATUSES: Final = frozenset({"pending", "valid", "invalid", "deactivated", "expired", "revoked"})
 CHALLENGE_STATUSES: Final = frozenset({"pending", "processing", "valid", "invalid"})
+DNS: Final = "dns-01"
+DNS_ACCOUNT: Final = "dns-account-01"
+DNS_PERSIST: Final = "dns-persist-01"
+SOLVED: Final = (DNS, DNS_ACCOUNT, DNS_PERSIST)
+"""The challenge types that are solved here."""
 MAX_AUTHORIZATIONS: Final = 1000
 """Each is looked at; no CA takes orders for so many names."""
 _NAME: Final = re.compile(r"[!-~]{1,255}\Z")
@@ -93,13 +98,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class AcmeChallenge:
-    """A way to prove control of an identifier; `token` is empty for types that have none."""
+    """A way to prove control of an identifier; `token` is empty for types that have none.
+
+    `issuers` and `account` are what a dns-persist-01 challenge says: whose name the record must have, and for whom.
+    """
 
     type: str
     url: str
     status: str
     token: str
     error: Problem | None = None
+    issuers: tuple[str, ...] = ()
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +134,14 @@ class Authorization:
             challenges=tuple(_challenge(item, reply.url) for item in _list(document, "challenges", reply.url)),
         )
 
-    def dns01(self) -> AcmeChallenge | None:
-        """The dns-01 challenge, None if the CA does not offer it. Raises `CaProtocolError` for a token that is none."""
+    def challenge(self, kind: str) -> AcmeChallenge | None:
+        """The challenge of a type, None if the CA does not offer it. Raises `CaProtocolError` for a token that is none.
+
+        A dns-persist-01 challenge has no token.
+        """
         for challenge in self.challenges:
-            if challenge.type == "dns-01":
-                if not _TOKEN.match(challenge.token):
+            if challenge.type == kind:
+                if kind != DNS_PERSIST and not _TOKEN.match(challenge.token):
                     raise CaProtocolError(f"the token of {challenge.url} is not base64url", fix=_FIX)
                 return challenge
         return None
@@ -151,12 +164,18 @@ def _challenge(value: object, where: str) -> AcmeChallenge:
         type=kind,
         url=_url(value, "url", where),
         # A type that we do not know may have states of its own; it is never answered.
-        status=_status(value, CHALLENGE_STATUSES, where)
-        if value.get("type") == "dns-01"
-        else clean(value.get("status")),
+        status=_status(value, CHALLENGE_STATUSES, where) if kind in SOLVED else clean(value.get("status")),
         token=token if isinstance(token, str) else "",
         error=Problem.from_json(error) if isinstance(error, Mapping) else None,
+        issuers=_issuers(value),
+        account=clean(value.get("accounturi")),
     )
+
+
+def _issuers(challenge: Mapping[str, Any]) -> tuple[str, ...]:
+    """The issuer domain names, as the drafts spell the member."""
+    found = challenge.get("issuer-domain-names", challenge.get("issuerDomainNames"))
+    return tuple(clean(item).lower() for item in found) if isinstance(found, list) else ()
 
 
 def _profiles(profiles: Mapping[object, object]) -> dict[str, str]:

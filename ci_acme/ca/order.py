@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-from ci_acme.ca.authorize import Authorizer, Pace
+from ci_acme.ca.authorize import Authorizer, Pace, is_passing
+from ci_acme.ca.challenges import record_name
 from ci_acme.ca.client import AcmeClient
+from ci_acme.ca.expect import NotAsExpected, require
 from ci_acme.ca.jws import b64
 from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
-from ci_acme.ca.messages import Order
+from ci_acme.ca.messages import DNS, Order
 from ci_acme.ca.problems import error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.verify import Chain, verify_chain
@@ -26,12 +29,22 @@ from ci_acme.errors import (
     OrderRefused,
 )
 from ci_acme.model.material import CertificateFacts
+from ci_acme.model.spec import Expectation
 from ci_acme.ports import ChallengeSolver
+
+SECOND_ATTEMPT: Final = 5.0
+"""Seconds between a challenge that failed for a passing reason and the second order."""
+LIFETIME_SLACK: Final = timedelta(hours=1)
+"""How far from the time that was asked for the end of a certificate may be without a word."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor."""
+    """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor.
+
+    `challenge` is the type that is answered: dns-01, dns-account-01 or dns-persist-01; none is if the CA validates
+    names beforehand (`preauthorized`).
+    """
 
     names: tuple[str, ...]
     key: PrivateKey = field(repr=False)
@@ -40,6 +53,9 @@ class OrderRequest:
     preferred_chain: str | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
+    expect: Expectation = field(default_factory=Expectation)
+    challenge: str = DNS
+    preauthorized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +86,32 @@ def obtain(
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
-    `on_order` is called once with the order's URL before it is finalized: what makes the order resumable must be
-    durable when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the
-    flow. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
+    `on_order` is called with the order's URL before it is finalized: what makes the order resumable must be durable
+    when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the flow.
+    The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge that failed
+    because the CA could not ask the DNS costs one more order, once.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope, before_finalize)
+    try:
+        return _attempt(flow, solver, on_order)
+    except ChallengeFailed as error:
+        # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
+        if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
+            raise
+        scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
+    scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
+    return _attempt(flow, solver, on_order)
+
+
+def _attempt(flow: _Flow, solver: ChallengeSolver, on_order: Callable[[str], None]) -> Issued:
+    """One order to its end."""
+    client, request, scope = flow.client, flow.request, flow.scope
     cleaner = _Cleaner(solver)
     try:
-        solver.prepare(request.names)
+        account = client.account_url(scope) if request.challenge != DNS else ""
+        solver.prepare(sorted({record_name(request.challenge, name, account) for name in request.names}))
         order = client.new_order(
             scope,
             request.names,
@@ -90,9 +122,9 @@ def obtain(
         )
         scope.step(f"ordered {_count(request.names)} at {client.host}")
         if order.status == "pending":
-            authorizer = Authorizer(client, solver, scope)
+            authorizer = Authorizer(client, solver, scope, kind=request.challenge, preauthorized=request.preauthorized)
             authorizer.prove(order)
-            flow.dns_seconds = authorizer.dns_seconds
+            flow.dns_seconds += authorizer.dns_seconds
             on_order(order.url)
             order = authorizer.wait(order)
             cleaner.start()
@@ -114,7 +146,8 @@ def resume(
     """Go on with an order of an earlier run, made for the same names and key. No DNS.
 
     None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
-    certificate for another key. Raises what `obtain` raises while the CA is out of reach.
+    certificate for another key. Raises what `obtain` raises while the CA is out of reach, and `NotAsExpected` for a
+    certificate that `expect` refuses: a new order would give such a one again.
     """
     try:
         order = client.order(scope, order_url)
@@ -127,6 +160,8 @@ def resume(
         return None
     try:
         return _Flow(client, request, scope, before_finalize).finish(order)
+    except NotAsExpected:
+        raise
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
@@ -138,6 +173,7 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
     Raises `CertificateRejected`.
     """
     chain = verify_chain(pem, key=request.key.public_key(), names=request.names, now=now, url=order_url)
+    require(request.expect, chain, url=order_url)
     return Issued(order_url, chain.leaf, chain.rest, chain.facts, requests={}, seconds=0.0, dns_seconds=0.0)
 
 
@@ -171,6 +207,9 @@ class _Flow:
             order = self.client.order(self.scope, order.url, known=order)
         chain = self._download(order)
         self.scope.step(f"{self.client.host} issued a certificate until {chain.facts.not_after:%Y-%m-%d %H:%M} UTC")
+        asked = self.request.not_after
+        if asked is not None and abs(chain.facts.not_after - asked) > LIFETIME_SLACK:
+            self.scope.warn(f"{self.client.host} was asked for a certificate until {asked:%Y-%m-%d %H:%M} UTC")
         return Issued(
             order_url=order.url,
             certificate_pem=chain.leaf,
@@ -190,16 +229,26 @@ class _Flow:
     def _download(self, order: Order) -> Chain:
         if order.certificate is None:
             raise CaProtocolError(f"the order {order.url} is valid and has no certificate", fix="ask the CA's operator")
-        first, alternates = self._chain(order.certificate)
-        preferred = self.request.preferred_chain
-        if preferred is None or first.matches(preferred):
-            return first
-        for url in alternates:
-            chain, _ = self._chain(url)
-            if chain.matches(preferred):
+        preferred, expected = self.request.preferred_chain, self.request.expect.chain
+        best: Chain | None = None
+        for chain in self._chains(order.certificate):
+            fits = expected is None or chain.matches(expected)
+            if fits and (preferred is None or chain.matches(preferred)):
+                require(self.request.expect, chain, url=order.certificate)
                 return chain
-        self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; its default chain is used")
-        return first
+            if best is None or (fits and expected is not None and not best.matches(expected)):
+                best = chain
+        assert best is not None
+        require(self.request.expect, best, url=order.certificate)
+        self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; another chain is used")
+        return best
+
+    def _chains(self, url: str) -> Iterator[Chain]:
+        """The default chain, then the alternates, each downloaded when it is asked for."""
+        first, alternates = self._chain(url)
+        yield first
+        for alternate in alternates:
+            yield self._chain(alternate)[0]
 
     def _chain(self, url: str) -> tuple[Chain, tuple[str, ...]]:
         download = self.client.certificate(self.scope, url)

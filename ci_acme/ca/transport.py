@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ci_acme import __version__
 from ci_acme.ca.http import Http, HttpResponse, join_url
+from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.problems import Problem, error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.trouble import StaleConnection, TlsFailure
@@ -130,10 +131,21 @@ class Reply:
 
 
 class Transport:
-    """Sends requests, counts them, and repeats what is worth repeating. Thread-safe."""
+    """Sends requests, counts them, and repeats what is worth repeating. Thread-safe.
 
-    def __init__(self, http: Http, clock: Clock, *, jitter: Callable[[], float] = random.random) -> None:
+    `bucket` is for a CA that bounds requests a second, and is shared by all that speak to it.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float] = random.random,
+        bucket: TokenBucket | None = None,
+    ) -> None:
         self.clock = clock
+        self._bucket = bucket
         self._http = http
         self._jitter = jitter
         self._common = {"User-Agent": user_agent(), "Accept-Language": "en"}
@@ -172,6 +184,8 @@ class Transport:
     ) -> Reply:
         """One request, whatever the status. Raises `CaUnreachable`, `CaTimeout`, `Interrupted`."""
         self.clock.check()
+        if self._bucket is not None:
+            self._await_turn(self._bucket, scope)
         left = scope.deadline.remaining()
         if left <= 0:
             raise CaTimeout("the time for this certificate is over", fix="run again; a started order is gone on with")
@@ -185,6 +199,19 @@ class Transport:
         fields = response.headers
         retry_after = parse_retry_after(fields.get("Retry-After"), fields.get("Date"), self.clock.now())
         return Reply(url, response.status, response, retry_after)
+
+    def _await_turn(self, bucket: TokenBucket, scope: Scope) -> None:
+        """Wait until the CA's limit lets another request through; not if that is after the deadline."""
+        pause = bucket.take()
+        if pause <= 0:
+            return
+        if pause >= scope.deadline.remaining():
+            bucket.give_back()
+            raise CaTimeout(
+                f"the CA takes so few requests a second that the next one would have to wait {pause:.0f} s",
+                fix="give the run more time (--timeout), or order fewer names at once",
+            )
+        scope.pause(self.clock, pause, "a turn, as the CA bounds requests a second", "the CA")
 
     def persist(
         self,

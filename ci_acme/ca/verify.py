@@ -10,6 +10,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from ci_acme.ca.inspect import describe, readable, split_pem
@@ -20,6 +21,8 @@ from ci_acme.model.material import CertificateFacts
 
 CLOCK_SKEW: Final = timedelta(hours=1)
 MAX_CHAIN: Final = 10
+USAGES: Final = {"1.3.6.1.5.5.7.3.1": "serverAuth", "1.3.6.1.5.5.7.3.2": "clientAuth"}
+"""Extended key usages that have a name in the config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,16 @@ class Chain:
     rest: bytes
     facts: CertificateFacts
     common_names: frozenset[str]
-    """Subjects and issuers above the leaf, for `preferred_chain`."""
+    """Subjects and issuers above the leaf, lower-case."""
+    digests: frozenset[str] = frozenset()
+    """Hex SHA-256 of the certificates above the leaf."""
+    usages: frozenset[str] = frozenset()
+    """Extended key usages of the leaf, by OID and, where they have one here, by name."""
 
     def matches(self, preferred: str) -> bool:
-        """Whether a certificate above the leaf has this common name, as subject or as issuer."""
-        return preferred.strip().lower() in self.common_names
+        """Whether a certificate above the leaf has this common name, as subject or as issuer, or this SHA-256."""
+        wanted = preferred.strip().lower()
+        return wanted in self.common_names or wanted.replace(":", "") in self.digests
 
 
 def verify_chain(pem: bytes, *, key: PublicKey, names: Iterable[str], now: datetime, url: str) -> Chain:
@@ -51,13 +59,22 @@ def verify_chain(pem: bytes, *, key: PublicKey, names: Iterable[str], now: datet
             _check_validity(certificates[0], now)
             _check_links(certificates)
             common_names = _common_names(certificates)
+            digests = frozenset(certificate.fingerprint(SHA256()).hex() for certificate in certificates[1:])
+            usages = _usages(certificates[0])
     except ValueError as error:
         raise CertificateRejected(
             f"the certificate that the CA issued was not stored: {error}",
             fix="run again; if it happens again, ask the CA's operator",
             details={"certificate": url},
         ) from None
-    return Chain(leaf=blocks[0], rest=b"".join(blocks[1:]), facts=facts, common_names=common_names)
+    return Chain(
+        leaf=blocks[0],
+        rest=b"".join(blocks[1:]),
+        facts=facts,
+        common_names=common_names,
+        digests=digests,
+        usages=usages,
+    )
 
 
 def _check_leaf(leaf: x509.Certificate, key: PublicKey, names: frozenset[str]) -> None:
@@ -101,6 +118,15 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def _usages(leaf: x509.Certificate) -> frozenset[str]:
+    try:
+        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    oids = {usage.dotted_string for usage in usages}
+    return frozenset(oids | {USAGES[oid] for oid in oids & USAGES.keys()})
 
 
 def _common_names(certificates: list[x509.Certificate]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ci_acme.config.directories import WELL_KNOWN
 from ci_acme.config.document import Document, KeyPath, show_path
 from ci_acme.config.problems import Problem, nearest, problem
 from ci_acme.config.shape import secret_fields
@@ -31,7 +32,13 @@ def fill_defaults(document: Document) -> None:
 
 def check(document: Document) -> list[Problem]:
     """All problems between the parts of the document."""
-    return [*_authorities(document), *_names(document), *_zones(document), *_references(document)]
+    return [
+        *_authorities(document),
+        *_names(document),
+        *_zones(document),
+        *_references(document),
+        *_standing_records(document),
+    ]
 
 
 def _authorities(document: Document) -> Iterator[Problem]:
@@ -89,6 +96,24 @@ def _zones(document: Document) -> Iterator[Problem]:
         other = first.setdefault(name, path)
         if other != path:
             yield problem(document.value_mark(path), path, f"the zone is there already, in dns[{other[1]}]")
+
+
+def _standing_records(document: Document) -> Iterator[Problem]:
+    """dns-persist-01 is for those who asked for it, at a CA that cannot be mistaken for another."""
+    allowed = str(_mapping(document.data.get("experimental")).get("dns_persist", "")).lower() == "true"
+    for name, settings in _mapping(document.data.get("authorities")).items():
+        authority = _mapping(settings)
+        path: KeyPath = ("authorities", name, "challenge")
+        if authority.get("challenge") != "dns-persist-01":
+            continue
+        mark = document.value_mark(path)
+        if not allowed:
+            fix = "add experimental: {dns_persist: true} at the top, or use dns-01"
+            yield problem(mark, path, "is experimental and not allowed here", fix=fix)
+        directory = str(authority.get("directory", "")).lower()
+        if directory not in WELL_KNOWN and not authority.get("ca_bundle"):
+            fix = "set ca_bundle to the CA's own root, or use a well-known directory by its name"
+            yield problem(mark, path, "needs a CA that is well known, or pinned by ca_bundle", fix=fix)
 
 
 def _references(document: Document) -> Iterator[Problem]:

@@ -1,43 +1,12 @@
-"""The CAs that have a short name in the config, as data."""
+"""The CAs that have a short name in the config, and which URLs may stand in its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
 from ci_acme.config.problems import nearest
 from ci_acme.core.budget import OWN_FAILURES, PROFILES, Limits
+from ci_acme.core.quirks import WELL_KNOWN, known_ca
 
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """A CA's ACME directory. `staging` certificates are trusted by nobody; `binding` is whether accounts need
-    `external_account` (RFC 8555 section 7.3.4). `limits` names its rate limits in `ci_acme.core.budget`.
-    """
-
-    url: str
-    staging: bool = False
-    binding: bool = False
-    limits: str = "none"
-
-
-WELL_KNOWN: Final[dict[str, Directory]] = {
-    "letsencrypt": Directory("https://acme-v02.api.letsencrypt.org/directory", limits="letsencrypt"),
-    "letsencrypt-staging": Directory(
-        "https://acme-staging-v02.api.letsencrypt.org/directory", staging=True, limits="letsencrypt-staging"
-    ),
-    "google": Directory("https://dv.acme-v02.api.pki.goog/directory", binding=True),
-    "google-test": Directory("https://dv.acme-v02.test-api.pki.goog/directory", staging=True, binding=True),
-    "zerossl": Directory("https://acme.zerossl.com/v2/DV90", binding=True),
-    "sslcom-rsa": Directory("https://acme.ssl.com/sslcom-dv-rsa", binding=True),
-    "sslcom-ecc": Directory("https://acme.ssl.com/sslcom-dv-ecc", binding=True),
-    "sectigo-dv": Directory("https://acme.sectigo.com/v2/DV", binding=True),
-    "sectigo-ov": Directory("https://acme.sectigo.com/v2/OV", binding=True),
-    "sectigo-ev": Directory("https://acme.sectigo.com/v2/EV", binding=True),
-    "digicert": Directory("https://one.digicert.com/mpki/api/v1/acme/v2/directory", binding=True),
-    "globalsign": Directory("https://emea.acme.atlas.globalsign.com/directory", binding=True),
-    "actalis": Directory("https://acme-api.actalis.com/acme/directory", binding=True),
-}
+__all__ = ["WELL_KNOWN", "UnknownDirectory", "check_url", "default_limits", "is_staging", "resolve_directory"]
 
 
 class UnknownDirectory(ValueError):
@@ -65,7 +34,7 @@ def resolve_directory(name_or_url: str) -> str:
 
 def is_staging(url: str) -> bool:
     """Whether `url` is the directory of a well-known CA that nobody trusts. Unknown CAs count as production."""
-    return any(directory.staging for directory in WELL_KNOWN.values() if directory.url == url)
+    return known_ca(url).staging
 
 
 def default_limits(url: str) -> Limits:
@@ -76,9 +45,9 @@ def default_limits(url: str) -> Limits:
     """
     from urllib.parse import urlsplit
 
-    profile = next((directory.limits for directory in WELL_KNOWN.values() if directory.url == url), "none")
-    if PROFILES[profile] or _is_loopback(urlsplit(url).hostname or ""):
-        return PROFILES[profile]
+    limits = PROFILES[known_ca(url).limits]
+    if limits or _is_loopback(urlsplit(url).hostname or ""):
+        return limits
     return Limits(failures_per_name=OWN_FAILURES)
 
 

@@ -25,6 +25,8 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION: Final = re.compile(r"(?:\d{1,6}[mhdw])+\Z")
 _FRACTION: Final = re.compile(r"0?\.\d{1,6}\Z")
 _RATE: Final = re.compile(r"(\d{1,9})/((?:\d{1,6}[mhdw])+)\Z")
+_OID: Final = re.compile(r"[0-2](\.\d{1,10}){2,20}\Z")
+KEY_USAGES: Final = ("serverAuth", "clientAuth")
 _EMAIL: Final = re.compile(r"[A-Za-z0-9.!#$&'*+/=^_`{|}~-]{1,64}@([^@\s,?]+)\Z")
 _ACCOUNT_KEY: Final = re.compile(rf"({'|'.join((*SECRET_SCHEMES, *PLANNED[Kind.SIGNER]))}):\S.*\Z")
 
@@ -134,6 +136,18 @@ def parse_renew(text: str) -> RenewPolicy:
     raise ValueError("must be auto, a time before the end (30d, 12h, 90m, 2w), or a fraction below 1 (0.33)")
 
 
+def _check_lifetime(value: str) -> str:
+    if not timedelta() < parse_duration(value) <= timedelta(days=398 * 10):
+        raise ValueError("must be longer than nothing and shorter than ten years")
+    return value
+
+
+def _check_key_usage(value: str) -> str:
+    if value not in KEY_USAGES and not _OID.match(value):
+        raise choice(KEY_USAGES, value, "is neither a key usage nor an OID")
+    return value
+
+
 def _check_renew(value: str) -> str:
     parse_renew(value)
     return value
@@ -213,6 +227,19 @@ Renew = Annotated[
 ]
 
 
+Lifetime = Annotated[
+    str,
+    AfterValidator(_check_lifetime),
+    WithJsonSchema({"type": "string", "pattern": _DURATION.pattern.replace("\\Z", "$"), "examples": ["47d"]}),
+]
+"""How long something lasts: 47d, 160h, 1d12h."""
+KeyUsage = Annotated[
+    str,
+    AfterValidator(_check_key_usage),
+    WithJsonSchema({"anyOf": [{"enum": list(KEY_USAGES)}, {"type": "string", "pattern": r"^[0-2](\.\d+)+$"}]}),
+]
+
+
 class NamedOrTable:
     """Annotates a table that may be written as the name of a profile."""
 
@@ -228,5 +255,6 @@ class NamedOrTable:
 
 
 Rate = Annotated[str, AfterValidator(_check_rate)]
+Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
 """A name of the user's choice for an authority or a certificate; it becomes part of file names."""

@@ -11,6 +11,7 @@ from ci_acme.config.document import Document, KeyPath, Mark
 from ci_acme.config.options import BY_NAME, Said, split, variable
 from ci_acme.config.problems import Problem, problem
 from ci_acme.config.shape import is_list, is_secret, provider_model
+from ci_acme.core.quirks import known_ca
 from ci_acme.model.names import ROOT, to_a_labels
 from ci_acme.registry import names
 from ci_acme.settings import Settings, StoreSettings
@@ -93,6 +94,8 @@ def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
 
 def _dns(document: Document, said: Mapping[str, Said], environ: Mapping[str, str], problems: list[Problem]) -> None:
     dns = said.get("dns")
+    if dns is None and _validates_by_itself(said):
+        return
     if dns is None:
         problems.append(_required("dns", "the DNS provider", names(Kind.DNS)))
         document.blamed.add(("dns",))
@@ -105,6 +108,13 @@ def _dns(document: Document, said: Mapping[str, Said], environ: Mapping[str, str
     _from_variables(document, path, model, str(dns.value), environ)
     if "dns_option" in said:
         _from_pairs(document, path, model, said["dns_option"], problems)
+
+
+def _validates_by_itself(said: Mapping[str, Said]) -> bool:
+    """Whether the CA is known to give no challenges."""
+    word = str(said["ca"].value) if "ca" in said else ""
+    known = WELL_KNOWN.get(word.lower()) or known_ca(word)
+    return known.preauthorized
 
 
 def _from_variables(

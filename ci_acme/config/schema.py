@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ci_acme.config import fields
 from ci_acme.config.directories import default_limits, resolve_directory
 from ci_acme.core.budget import OWN_FAILURES, PROFILES, Limit, Limits, Rate
 from ci_acme.model.material import KeyType
-from ci_acme.model.spec import CertificateSpec, RenewPolicy
+from ci_acme.model.spec import CertificateSpec, Expectation, RenewPolicy, Source
 from ci_acme.settings import (
     Count,
     DnsSettings,
@@ -32,11 +33,27 @@ LimitsName = Literal["letsencrypt", "letsencrypt-staging", "none"]
 
 
 class ExternalAccount(Settings):
-    """External account binding (RFC 8555 section 7.3.4)."""
+    """External account binding (RFC 8555 section 7.3.4): the pair from the CA, or a program that mints one."""
 
-    key_id: str = Field(min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME).")
-    hmac_key: SecretReference = Field(description="A reference to the MAC key from the CA, base64url.")
+    key_id: str | None = Field(
+        None, min_length=1, description="The key identifier from the CA, or a reference to it (env:NAME)."
+    )
+    hmac_key: SecretReference | None = Field(None, description="A reference to the MAC key from the CA, base64url.")
+    command: Annotated[tuple[fields.Argument, ...], ListOrOne()] = Field(
+        (),
+        description="A program and its arguments, run without a shell when an account is registered; it prints a JSON "
+        "object with key_id and hmac_key.",
+    )
     alg: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="The MAC algorithm that the CA wants.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ExternalAccount:
+        if self.command and (self.key_id or self.hmac_key):
+            raise at({("command",): "stands in place of key_id and hmac_key"})
+        missing = [name for name in ("key_id", "hmac_key") if getattr(self, name) is None]
+        if missing and not self.command:
+            raise at({(name,): PydanticCustomError("missing", "is required") for name in missing})
+        return self
 
 
 class RateLimits(Settings):
@@ -100,6 +117,16 @@ class Authority(Settings):
     preferred_chain: str | None = Field(
         None, min_length=1, description="The common name of the root that the chain should end in."
     )
+    challenge: Literal["dns-01", "dns-account-01", "dns-persist-01"] = Field(
+        "dns-01",
+        description="How names are proven: dns-01; dns-account-01, with a label for each account, where the CA has it; "
+        "dns-persist-01, a standing record that somebody else publishes (needs experimental.dns_persist).",
+    )
+    preauthorized: fields.Flag | None = Field(
+        None,
+        description="Whether names are validated in the CA's console, so that orders come without challenges; default: "
+        "what is known of the CA.",
+    )
     rate_limits: Annotated[RateLimits, fields.NamedOrTable()] | None = Field(
         None, description="A well-known profile or a table; default: the profile that fits the directory."
     )
@@ -135,6 +162,36 @@ DnsEntry = Annotated[DnsSettings, WrapValidator(_dns_entry), PlainSerializer(fie
 StoreEntry = Annotated[StoreSettings, WrapValidator(_store_entry), PlainSerializer(fields.dump)]
 
 
+class Expect(Settings):
+    """What an issued certificate must be like to be stored; what a CA is known not to give is refused beforehand."""
+
+    eku: Annotated[tuple[fields.KeyUsage, ...], ListOrOne()] = Field(
+        (), description="Extended key usages that it must have at least: serverAuth, clientAuth, or an OID."
+    )
+    chain: str | None = Field(
+        None, min_length=1, description="A certificate that the chain must hold: its common name or its SHA-256, hex."
+    )
+    max_lifetime: fields.Lifetime | None = Field(None, description="How long it may last at most: 47d, 160h.")
+    min_lifetime: fields.Lifetime | None = Field(None, description="How long it must last at least.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Expect:
+        low, high = self.min_lifetime, self.max_lifetime
+        if low and high and fields.parse_duration(low) > fields.parse_duration(high):
+            raise at({("min_lifetime",): "is longer than max_lifetime"})
+        return self
+
+    @property
+    def expectation(self) -> Expectation:
+        """As the core names it."""
+        return Expectation(
+            eku=tuple(sorted(set(self.eku))),
+            chain=self.chain,
+            max_lifetime=fields.parse_duration(self.max_lifetime) if self.max_lifetime else None,
+            min_lifetime=fields.parse_duration(self.min_lifetime) if self.min_lifetime else None,
+        )
+
+
 class Certificate(Settings):
     """A certificate that shall be valid in all of its stores."""
 
@@ -152,7 +209,21 @@ class Certificate(Settings):
         "a time before the end (30d, 12h, 90m, 2w), or a fraction of the life left (0.33).",
     )
     profile: str | None = Field(None, min_length=1, description="The CA's profile, in place of the authority's.")
+    lifetime: fields.Lifetime | None = Field(
+        None, description="How long it shall last (7d, 24h), at CAs that let one choose; default: what the CA decides."
+    )
+    expect: Expect | None = Field(None, description="What it must be like to be stored.")
     stores: tuple[StoreEntry, ...] = Field(min_length=1, description="Where the certificate and its key belong.")
+
+    @model_validator(mode="after")
+    def _check_lifetime(self) -> Certificate:
+        if self.lifetime and self.expect:
+            said, expect = fields.parse_duration(self.lifetime), self.expect.expectation
+            if expect.max_lifetime and said > expect.max_lifetime:
+                raise at({("lifetime",): "is longer than expect.max_lifetime"})
+            if expect.min_lifetime and said < expect.min_lifetime:
+                raise at({("lifetime",): "is shorter than expect.min_lifetime"})
+        return self
 
     @property
     def key_type(self) -> KeyType:
@@ -163,6 +234,14 @@ class Certificate(Settings):
     def renewal(self) -> RenewPolicy:
         """`renew` as the core names it."""
         return fields.parse_renew(self.renew)
+
+
+class Experimental(Settings):
+    """What may change or go: it is not part of the interface that version numbers speak of."""
+
+    dns_persist: fields.Flag = Field(
+        default=False, description="Allow challenge: dns-persist-01 (draft-ietf-acme-dns-persist-01)."
+    )
 
 
 class Config(Settings):
@@ -183,22 +262,32 @@ class Config(Settings):
         min_length=1, description="The certificates, by a name of your choice."
     )
     policy: str | None = Field(None, min_length=1, description="The policy file.")
+    experimental: Experimental | None = Field(None, description="What may change or go in any version.")
 
     def spec(self, name: str, authority: str | None = None) -> CertificateSpec:
-        """What is asked for as certificate `name` of `authority` (default: the first of the certificate's).
+        """What is asked for as certificate `name`, of `authority` alone (default: the first of the certificate's, with
+        the others as fallbacks).
 
         Raises `KeyError` for a name that is not configured.
         """
         certificate = self.certificates[name]
-        chosen = authority or certificate.authority[0]
-        ca = self.authorities[chosen]
+        first, *rest = [
+            self._source(certificate, item) for item in ([authority] if authority else certificate.authority)
+        ]
         return CertificateSpec(
             name=name,
             names=tuple(sorted(certificate.names)),
-            authority=chosen,
-            directory=ca.directory_url,
-            profile=certificate.profile or ca.profile,
+            authority=first.authority,
+            directory=first.directory,
+            profile=first.profile,
             key=certificate.key_type,
             owner=certificate.owner,
             renew=certificate.renewal,
+            lifetime=fields.parse_duration(certificate.lifetime) if certificate.lifetime else None,
+            expect=certificate.expect.expectation if certificate.expect else Expectation(),
+            fallbacks=tuple(rest),
         )
+
+    def _source(self, certificate: Certificate, authority: str) -> Source:
+        ca = self.authorities[authority]
+        return Source(authority, ca.directory_url, certificate.profile or ca.profile)

@@ -113,7 +113,7 @@ def judge(
     wildcard: bool,
     ca_identities: Sequence[str],
     account_url: str | None,
-    method: str,
+    method: str | None,
 ) -> Verdict:
     """Whether the CA may issue under the relevant record set (RFC 8659 section 4, RFC 8657).
 
@@ -123,7 +123,7 @@ def judge(
         wildcard: whether the identifier is a wildcard: then issuewild properties replace the issue ones.
         ca_identities: issuer domain names that the CA looks for (`meta.caaIdentities`), compared octet by octet.
         account_url: the account's URL, `NEW_ACCOUNT` if it is yet to be made, None if it is not known here.
-        method: the validation method, `dns-01`.
+        method: the validation method, `dns-01`; None if it is one of the CA's own whose name is not known here.
     """
     for record in records:
         if record.critical and record.tag not in KNOWN_TAGS:
@@ -155,10 +155,11 @@ def quote(owner: str, record: CaaRecord) -> str:
     return f"{owner} CAA {record}"
 
 
-def record_to_publish(tag: str, identity: str, account_url: str | None, method: str) -> str:
+def record_to_publish(tag: str, identity: str, account_url: str | None, method: str | None) -> str:
     """The narrowest record that lets the CA issue: for this account and method only, where the account is known."""
     account = f"; accounturi={account_url}" if account_url else ""
-    return f'0 {tag} "{identity}{account}; validationmethods={method}"'
+    methods = f"; validationmethods={method}" if method else ""
+    return f'0 {tag} "{identity}{account}{methods}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,9 @@ class _Refusal:
     ruling: Ruling = Ruling.FORBIDDEN
 
 
-def _refusal(record: CaaRecord, identities: Sequence[str], account_url: str | None, method: str) -> _Refusal | None:
+def _refusal(
+    record: CaaRecord, identities: Sequence[str], account_url: str | None, method: str | None
+) -> _Refusal | None:
     """Why this issue or issuewild record does not permit, None if it does."""
     value = parse_issue_value(record.value)
     us = " or ".join(identities)
@@ -201,7 +204,7 @@ def _account_refusal(value: IssueValue, account_url: str | None) -> _Refusal | N
     return None
 
 
-def _method_refusal(value: IssueValue, method: str) -> _Refusal | None:
+def _method_refusal(value: IssueValue, method: str | None) -> _Refusal | None:
     """By RFC 8657 section 4."""
     wanted = value.all("validationmethods")
     if not wanted:
@@ -209,6 +212,9 @@ def _method_refusal(value: IssueValue, method: str) -> _Refusal | None:
     methods = [item.strip(_WSP) for item in wanted[0].split(",")]
     if len(wanted) > 1 or not all(_METHOD.match(item) for item in methods):
         return _Refusal(3, "has validationmethods that no validation fulfils (RFC 8657 section 4)")
+    if method is None:
+        why = f"permits the validation methods {', '.join(methods)} only, and the CA has its own, of unknown name"
+        return _Refusal(5, why, Ruling.UNKNOWN)
     if method not in methods:
         return _Refusal(4, f"permits the validation methods {', '.join(methods)} only, and this run uses {method}")
     return None

@@ -69,13 +69,15 @@ def mismatch(
 ) -> str | None:
     """Why a store's content is not the certificate that is asked for; None if it is.
 
-    `revoked` has the time of revocation by SHA-256, for those that another store knows to be revoked.
+    A certificate of a fallback CA is as good as one of the first CA until it is due. `revoked` has the time of
+    revocation by SHA-256, for those that another store knows to be revoked.
     """
     facts, metadata = view.facts, view.metadata
     if facts is None:
         return f"{view.problem or 'no certificate'} in {view.label}"
     authority = metadata.authority if metadata else spec.directory
     profile = metadata.profile if metadata else spec.profile
+    wanted = spec.source_of(authority)
     found = facts.key_type.value if facts.key_type else "of another kind"
     revoked_at = (metadata.revoked if metadata else None) or (revoked or {}).get(facts.sha256)
     problems = (
@@ -83,8 +85,8 @@ def mismatch(
         (now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
         (revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
         (metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
-        (authority != spec.directory, f"is from another CA, {authority}"),
-        (profile != spec.profile, f"has the profile {profile}, not {spec.profile}"),
+        (authority != wanted.directory, f"is from another CA, {authority}"),
+        (profile != wanted.profile, f"has the profile {profile}, not {wanted.profile}"),
         (facts.key_type != spec.key, f"has a key that is {found}, not {spec.key.value}"),
     )
     return next((f"the certificate in {view.label} {problem}" for wrong, problem in problems if wrong), None)
@@ -96,13 +98,19 @@ def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> 
     reasons = [mismatch(spec, view, now, revoked) for view in views]
     good = [index for index, reason in enumerate(reasons) if reason is None]
     best = max(good, key=lambda index: _expiry(views[index]), default=None)
-    predecessors = [index for index, view in enumerate(views) if _is_predecessor(spec, view)]
     if best is None:
         reason = next((reason for reason in reasons if reason), "no certificate")
-        return Selection(None, tuple(range(len(views))), reason, next(iter(predecessors), None))
+        return Selection(None, tuple(range(len(views))), reason, predecessor(spec, views))
     missing = tuple(i for i, view in enumerate(views) if reasons[i] or view.lacks or not _same(view, views[best]))
     lacking = (f"{view.lacks} in {view.label}" for view in views if view.lacks)
-    return Selection(best, missing, next((reason for reason in (*reasons, *lacking) if reason), ""), best)
+    reason = next((reason for reason in (*reasons, *lacking) if reason), "")
+    return Selection(best, missing, reason, predecessor(spec, views))
+
+
+def predecessor(spec: CertificateSpec, views: Sequence[StoreView]) -> int | None:
+    """The index of the certificate that a new one of the spec's own CA replaces: the one that lives longest."""
+    known = [index for index, view in enumerate(views) if _is_predecessor(spec, view)]
+    return max(known, key=lambda index: _expiry(views[index]), default=None)
 
 
 def decide(selection: Selection, renew_after: datetime | None, now: datetime, *, force: bool) -> Decision:

@@ -13,7 +13,6 @@ from ci_acme.dns.desks import Desk
 from ci_acme.dns.resolve import Target
 from ci_acme.dns.zones import Authority
 from ci_acme.errors import CiAcmeError, DnsRefused, DnsUnreachable, Interrupted
-from ci_acme.model.names import challenge_name
 from ci_acme.ports import Clock, Deadline, Zone
 
 if TYPE_CHECKING:
@@ -43,9 +42,9 @@ class DnsFinding:
     error: CiAcmeError | None = None
 
 
-def check(engine: DnsEngine, identifiers: Sequence[str]) -> list[DnsFinding]:
+def check(engine: DnsEngine, challenge_names: Sequence[str]) -> list[DnsFinding]:
     """One finding for each challenge name; findings are never exceptions. Raises `ConfigError` and `Interrupted`."""
-    names = list(dict.fromkeys(challenge_name(identifier) for identifier in identifiers))
+    names = list(dict.fromkeys(challenge_names))
     targets = engine.locate(names, engine.clock)
     reached = _reach({t.authority.apex: t.authority for t in targets.values() if isinstance(t, Target)}, engine.clock)
     plans = {name: _Plan(name, target) for name, target in targets.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ci_acme import dnswire
@@ -15,7 +15,7 @@ from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError, DnsDelegationError, ZoneNotFound
 from ci_acme.model.events import Observer
-from ci_acme.model.names import is_suffix
+from ci_acme.model.names import challenge_name, is_suffix
 from ci_acme.ports import Clock, DnsJournal
 
 if TYPE_CHECKING:
@@ -84,14 +84,16 @@ class DnsEngine:
         desk = self._desk_of(name)
         return [] if desk is None else desk.nameservers()
 
-    def check(self, identifiers: Sequence[str]) -> list[DnsFinding]:
+    def check(self, identifiers: Sequence[str], *, name_of: Callable[[str], str] = challenge_name) -> list[DnsFinding]:
         """Whether the challenges of these identifiers could be solved; one finding a challenge name, nothing written.
+
+        `name_of` gives the challenge name of an identifier.
 
         Findings are never exceptions. Raises `ConfigError` for unusable `resolver.nameservers`, and `Interrupted`.
         """
         from ci_acme.dns.check import check  # `issue` does not need it
 
-        return check(self, identifiers)
+        return check(self, [name_of(identifier) for identifier in identifiers])
 
 
 def _not_served(target: Target, zones: Sequence[str]) -> CiAcmeError:

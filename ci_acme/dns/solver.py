@@ -15,7 +15,6 @@ from ci_acme.dns.publish import NOTHING_WRITTEN
 from ci_acme.dns.resolve import Target
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Observer, Step, Warned
-from ci_acme.model.names import challenge_name
 from ci_acme.ports import Challenge, Clock, Deadline, Placement, TxtValue, Zone
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ class Solver:
         with self._lock:
             self._changes += 1
 
-    def prepare(self, identifiers: Sequence[str]) -> None:
-        names = sorted({challenge_name(identifier) for identifier in identifiers})
+    def prepare(self, names: Sequence[str]) -> None:
+        names = sorted(set(names))
         self._searched = frozenset(names)
         engine = self._engine
         self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b32encode
+from hashlib import sha256
 from typing import Final
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
@@ -10,6 +12,7 @@ _HOST_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _IPV4: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}\Z")
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]+))(?::(?P<port>.*))?\Z", re.DOTALL)
 CHALLENGE_LABEL: Final = "_acme-challenge"
+STANDING_LABEL: Final = "_validation-persist"
 ROOT: Final = "."
 
 
@@ -77,6 +80,17 @@ def base_name(name: str) -> str:
 def challenge_name(identifier: str) -> str:
     """Where the dns-01 TXT value belongs (RFC 8555 section 8.4)."""
     return f"{CHALLENGE_LABEL}.{base_name(identifier)}"
+
+
+def account_challenge_name(identifier: str, account: str) -> str:
+    """Where the dns-account-01 TXT value of the account with this URL belongs (draft-ietf-acme-dns-account-label)."""
+    label = b32encode(sha256(account.encode()).digest()[:10]).decode("ascii").lower()
+    return f"_{label}.{challenge_name(identifier)}"
+
+
+def standing_name(identifier: str) -> str:
+    """Where the standing TXT record for dns-persist-01 belongs (draft-ietf-acme-dns-persist)."""
+    return f"{STANDING_LABEL}.{base_name(identifier)}"
 
 
 def is_suffix(zone: str, name: str) -> bool:

@@ -8,21 +8,21 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
-from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
+from ci_acme.ca.keys import generate_key, key_to_pem, load_signer
 from ci_acme.ca.lifecycle import register
 from ci_acme.ca.scope import Scope
-from ci_acme.config.secrets import read_text
 from ci_acme.connect import is_loopback
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
+from ci_acme.runner.external import external_account
 from ci_acme.runner.flight import lease
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.runner.rotation import refuse_shared_key, settle
 
 if TYPE_CHECKING:
+    from ci_acme.ca.account import ExternalAccount
     from ci_acme.config.schema import Authority
     from ci_acme.runner.services import Services
 
@@ -86,16 +86,17 @@ class Authorities:
         """A client of a CA by any key, which `where` names in messages. Raises `AccountError` for what is no key."""
         authority = self._services.authority(name)
         signer = load_signer(key, where)
-        pool = self._services.connections.pool(authority.ca_bundle)
-        return AcmeClient(authority.directory_url, signer, http=pool, clock=self._services.clock)
+        connections, url = self._services.connections, authority.directory_url
+        pool = connections.pool(authority.ca_bundle)
+        return AcmeClient(url, signer, http=pool, clock=self._services.clock, bucket=connections.bucket(url))
 
     def external_account(self, name: str) -> ExternalAccount | None:
-        """The external account of an authority, with its secret read. Raises `SecretError`, `AccountError`."""
+        """The external account of an authority, with its secret read or minted.
+
+        Raises `SecretError`, `AccountError`, `Interrupted`.
+        """
         section = self._services.authority(name).external_account
-        if section is None:
-            return None
-        hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
-        return ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key, section.alg)
+        return None if section is None else external_account(section, self._services)
 
     # --- the account ---
 

@@ -7,14 +7,16 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import load_signer
 from ci_acme.ca.messages import Directory
-from ci_acme.ca.transport import Reply, Transport
+from ci_acme.ca.transport import Reply
 from ci_acme.core.caa import NEW_ACCOUNT
 from ci_acme.core.checks import CheckLine
+from ci_acme.core.quirks import known_ca
+from ci_acme.core.requirements import refusal
 from ci_acme.errors import CiAcmeError
 from ci_acme.runner.rotation import refuse_key_named_twice
+from ci_acme.runner.solvers import known_account
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -33,16 +35,18 @@ def check_authority(
     What the CA says of itself is put into `directories`, so that it is asked once.
     """
     authority = services.authority(name)
+    for job in jobs:
+        yield from _known(name, job, services)
     scope = services.scope("")
-    transport = Transport(services.connections.pool(authority.ca_bundle), services.clock)
+    transport = services.connections.transport(name)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
     directory = directories[name] = Directory.from_reply(reply)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")
     yield from _clock(name, reply, services)
     yield from _account(name, authority, directory, services)
     for job in jobs:
-        profile = job.spec.profile
-        if job.spec.authority == name and profile is not None and profile not in directory.profiles:
+        profile = next((source.profile for source in job.spec.sources if source.authority == name), None)
+        if profile is not None and profile not in directory.profiles:
             offered = ", ".join(sorted(directory.profiles)) or "none"
             yield CheckLine(
                 "error",
@@ -51,6 +55,14 @@ def check_authority(
                 f"does not offer the profile {profile!r} of {job.spec.name}",
                 f"it offers: {offered}",
             )
+
+
+def _known(name: str, job: Job, services: Services) -> Iterator[CheckLine]:
+    """What this CA is known not to give."""
+    for source in job.spec.sources:
+        error = refusal(job.spec.of(source), known_ca(source.directory), services.clock.now())
+        if source.authority == name and error is not None:
+            yield CheckLine("error", "ca", name, f"{job.spec.name}: {error.message}", error.fix, error.code)
 
 
 def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
@@ -115,11 +127,4 @@ def _made_on_use(authority: Authority) -> bool:
 
 def account_url(name: str, services: Services) -> str | None:
     """The account's URL without a request: `NEW_ACCOUNT` for one that is yet to be made, None if it is not known."""
-    authority = services.authority(name)
-    if _made_on_use(authority):
-        return NEW_ACCOUNT
-    try:
-        signer = load_signer(services.read_secret(authority.account_key), authority.account_key)
-        return services.accounts().url(authority.directory_url, thumbprint(signer.jwk))
-    except CiAcmeError:  # the line about the account says it
-        return None
+    return NEW_ACCOUNT if _made_on_use(services.authority(name)) else known_account(name, services)

@@ -11,11 +11,13 @@ from ci_acme.core import renewal
 from ci_acme.core.budget import OrderKind, order_kind
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
+from ci_acme.core.requirements import KnownRefusal
 from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, StoreReadError
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import Metadata, RenewalMemory
 from ci_acme.ports import Absent, CertificateStore, Present, Unusable
+from ci_acme.runner.beforehand import judge_beforehand
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def process(job: Job, services: Services) -> Outcome:
         _process(job, services, outcome)
     except CiAcmeError as error:
         outcome.error = _signal(error, services)
-        outcome.action = "refused" if error.details.get("forecast") else "failed"
+        known = isinstance(error, KnownRefusal) or error.details.get("forecast")
+        outcome.action = "refused" if known else "failed"
         outcome.reason = outcome.reason or error.message
     outcome.warnings = services.warnings.pop(spec.name, [])
     if not services.dry_run and outcome.action != "kept":
@@ -87,7 +90,8 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
     look = _look(job, services, outcome)
     outcome.reason = look.decision.reason
     if look.ordering:
-        outcome.kind = _order_kind(job, look.views, look.selection, look.memory, services)
+        outcome.kind = _order_kind(job, look, services)
+    judge_beforehand(job, look.decision.action, services)
     if services.dry_run:
         _would(job, look, outcome)
     elif look.ordering:
@@ -98,9 +102,7 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
     if not services.dry_run:
         _bring_into_line(job, look, services, outcome)
     if look.best is not None:
-        assert look.best.facts is not None
-        outcome.take(look.best.facts)
-        outcome.order = look.best.metadata.order if look.best.metadata else None
+        _take(job, look.best, outcome)
         outcome.renew_after = look.renew_after
 
 
@@ -129,9 +131,12 @@ def _look(job: Job, services: Services, outcome: Outcome, earlier: _Look | None 
 
 
 def _order(job: Job, look: _Look, services: Services, outcome: Outcome) -> _Look:
-    """Issue or renew, unless another run does it meanwhile; the last look, which says which of the two it was."""
+    """Issue or renew, unless another run does it meanwhile; the last look, which says which of the two it was.
+
+    The lease is for the first CA, whichever will serve: runs of one config wait for each other before they try any.
+    """
     from ci_acme.runner.flight import alone
-    from ci_acme.runner.issuing import issue
+    from ci_acme.runner.sources import issue_from_sources
 
     def settled() -> bool:
         nonlocal look
@@ -141,13 +146,22 @@ def _order(job: Job, look: _Look, services: Services, outcome: Outcome) -> _Look
     with alone(job.spec, services, unless=settled) as grant:
         if grant is None or settled():  # another run may have published between the first look and the lease
             return look
-        decision, selection = look.decision, look.selection
-        predecessor = None if selection.predecessor is None else job.stores[selection.predecessor]
+        decision = look.decision
+        _remember_before_order(job, look, services)
         action = "renewing" if decision.action is Action.RENEW else "issuing"
         services.notify(Started(job.spec.name, action, decision.reason))
-        issue(job, predecessor, services, outcome, grant.check)
+        issue_from_sources(job, look.views, services, outcome, grant.check)
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
     return look
+
+
+def _remember_before_order(job: Job, look: _Look, services: Services) -> None:
+    """What the CA said, or that it said nothing, must survive an order that fails (RFC 9773 section 4.3)."""
+    if look.best is None or look.memory is None or look.renew_after is None:
+        return
+    assert look.best.metadata is not None
+    fresh = look.best.metadata.with_renewal(look.memory, look.renew_after)
+    _remember(job, look.views, look.selection, fresh, services)
 
 
 def _bring_into_line(job: Job, look: _Look, services: Services, outcome: Outcome) -> None:
@@ -165,6 +179,16 @@ def _bring_into_line(job: Job, look: _Look, services: Services, outcome: Outcome
     else:
         outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, look.views)]
     outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
+
+
+def _take(job: Job, view: StoreView, outcome: Outcome) -> None:
+    """What the stores hold already, and which CA it is of."""
+    assert view.facts is not None
+    outcome.take(view.facts)
+    if view.metadata is not None:
+        outcome.order = view.metadata.order
+        source = job.spec.source_of(view.metadata.authority)
+        outcome.authority, outcome.profile = source.authority, source.profile
 
 
 def read_stores(job: Job, services: Services) -> list[StoreView]:
@@ -218,8 +242,9 @@ def _consult_ca(
     if not renewal.may_ask(memory, now, facts.not_after):
         return memory
     scope = services.scope(job.spec.name)
+    authority = job.spec.source_of(metadata.authority).authority
     try:
-        window = services.connections.renewal_window(job.spec.authority, memory.url, scope)
+        window = services.connections.renewal_window(authority, memory.url, scope)
     except Interrupted:
         raise
     except CaError as error:
@@ -233,14 +258,13 @@ def _consult_ca(
     return fresh
 
 
-def _order_kind(
-    job: Job, views: list[StoreView], selection: Selection, memory: RenewalMemory | None, services: Services
-) -> OrderKind:
-    """What the order is to the CA."""
-    limits = services.authority(job.spec.authority).limits
+def _order_kind(job: Job, look: _Look, services: Services) -> OrderKind:
+    """What the order is to the first CA. `replaced` may be older than what a fallback has issued meanwhile."""
+    limits, selection = services.authority(job.spec.authority).limits, look.selection
     if selection.predecessor is None:
         return OrderKind.NEW
-    replaced = views[selection.predecessor]
+    replaced = look.views[selection.predecessor]
+    memory = look.memory if selection.predecessor == selection.best else None
     if memory is None and replaced.metadata is not None:
         memory = replaced.metadata.renewal
     return order_kind(job.spec.names, replaced.facts, memory, services.clock.now(), limits)

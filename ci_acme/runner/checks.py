@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 def check(jobs: list[Job], services: Services) -> list[CheckLine]:
     """Every finding about the stores, CAs, zones and CAA of the jobs, in this order. Raises only `Interrupted`."""
     from ci_acme.runner.ca_check import check_authority
+    from ci_acme.runner.proof_check import check_proofs
 
     lines: list[CheckLine] = []
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
     directories: dict[str, Directory] = {}
-    for name in dict.fromkeys(job.spec.authority for job in jobs):
+    for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
         _collect(lines, "ca", name, check_authority(name, jobs, services, directories))
-    identifiers = list(dict.fromkeys(name for job in jobs for name in job.spec.names))
-    _collect(lines, "dns", "zones", _zones(identifiers, services))
+    _collect(lines, "dns", "zones", check_proofs(jobs, services, directories))
     for name, directory in directories.items():
-        names = [each for job in jobs if job.spec.authority == name for each in job.spec.names]
-        _collect(lines, "caa", name, _caa(name, list(dict.fromkeys(names)), directory, services))
+        served = [job for job in jobs if any(source.authority == name for source in job.spec.sources)]
+        names = list(dict.fromkeys(each for job in served for each in job.spec.names))
+        _collect(lines, "caa", name, _caa(name, names, directory, services))
     return lines
 
 
@@ -50,26 +51,15 @@ def _store(store: CertificateStore, services: Services) -> Iterable[CheckLine]:
     yield CheckLine("ok", "store", f"{store.provider}:{store.target}", "can be written")
 
 
-def _zones(identifiers: list[str], services: Services) -> Iterable[CheckLine]:
-    for found in services.dns.check(identifiers):
-        subject = " -> ".join(found.chain) or found.name
-        if found.error is not None:
-            yield CheckLine("error", "dns", subject, found.error.message, found.error.fix, found.error.code)
-            continue
-        servers = ", ".join(found.servers)
-        yield CheckLine("ok", "dns", subject, f"zone {found.zone}, changed at {found.where}, served by {servers}")
-        for warning in found.warnings:
-            yield CheckLine("warning", "dns", subject, warning)
-
-
 def _caa(authority: str, names: list[str], directory: Directory, services: Services) -> Iterable[CheckLine]:
     """Whether a CA may issue for the names. Nothing is said where neither the CA nor the zones speak of CAA."""
     from ci_acme.runner.ca_check import account_url
     from ci_acme.runner.preflight import bases_of, judge_names
+    from ci_acme.runner.solvers import method_of
 
     found = services.dns.caa(bases_of(names), services.clock)
     identities = directory.caa_identities
-    for one in judge_names(names, found, identities, account_url(authority, services)):
+    for one in judge_names(names, found, identities, account_url(authority, services), method_of(authority, services)):
         if one.decided or identities:
             code = one.error.code if one.error else ""
             yield CheckLine(one.level, "caa", f"{one.subject} at {authority}", one.text, one.fix, code)

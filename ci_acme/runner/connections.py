@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.http import HttpsPool, RequestRecord
+from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.renewal import fetch_renewal_info
 from ci_acme.ca.transport import Transport
+from ci_acme.core.quirks import known_ca
 from ci_acme.core.renewal import Window
 from ci_acme.model.events import Step
 
@@ -18,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """A pool for each trust: the system's, or a bundle. Thread-safe."""
+    """A pool for each trust (the system's, or a bundle), and the pace of each CA. Thread-safe."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
         self._pools: dict[str | None, HttpsPool] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def pool(self, ca_bundle: str | None) -> HttpsPool:
         """The connections that trust `ca_bundle`, or the system."""
@@ -34,10 +37,27 @@ class Connections:
                 pool = self._pools[ca_bundle] = HttpsPool(ca_bundle=bundle, observe=self._seen)
             return pool
 
+    def bucket(self, directory: str) -> TokenBucket | None:
+        """What bounds the requests to a CA, None if it is not known to have such a limit."""
+        known = known_ca(directory)
+        if known.per_second is None:
+            return None
+        with self._lock:
+            bucket = self._buckets.get(directory)
+            if bucket is None:
+                bucket = TokenBucket(known.per_second, known.burst, self._services.clock)
+                self._buckets[directory] = bucket
+            return bucket
+
+    def transport(self, authority: str) -> Transport:
+        """Unauthenticated requests to a CA."""
+        section = self._services.authority(authority)
+        bucket = self.bucket(section.directory_url)
+        return Transport(self.pool(section.ca_bundle), self._services.clock, bucket=bucket)
+
     def renewal_window(self, authority: str, url: str, scope: Scope) -> Window:
         """One answer of a renewalInfo resource, unauthenticated. Raises `CaError`."""
-        pool = self.pool(self._services.authority(authority).ca_bundle)
-        reply = fetch_renewal_info(Transport(pool, self._services.clock), url, scope=scope)
+        reply = fetch_renewal_info(self.transport(authority), url, scope=scope)
         return Window(reply.start, reply.end, reply.retry_after_seconds, reply.explanation_url)
 
     def abort(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ci_acme.ca.expect import NotAsExpected
 from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
@@ -19,26 +20,44 @@ from ci_acme.model.secret import Secret
 from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.solvers import is_preauthorized, solver_for
 from ci_acme.runner.preflight import Preflight
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
+    from ci_acme.ca.scope import Scope
     from ci_acme.runner.services import Services
 
 
 def issue(
-    job: Job, predecessor: CertificateStore | None, services: Services, outcome: Outcome, guard: Callable[[], None]
+    job: Job,
+    predecessor: CertificateStore | None,
+    services: Services,
+    outcome: Outcome,
+    scope: Scope,
+    guard: Callable[[], None],
 ) -> None:
     """Order (or go on with an order of an earlier run), verify, and publish to every store.
 
-    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `guard`
-    raises `LeaseLost` if another run has taken over: then nothing is finalized, kept or published any more. Raises
-    `CiAcmeError` if no certificate came of it; a store that failed is in the outcome.
+    `predecessor` is the store that holds the certificate which the new one replaces (RFC 9773 section 5). `scope`
+    counts the requests, and may end before the run does. `guard` raises `LeaseLost` if another run has taken over: then
+    nothing is finalized, kept or published any more. Raises `CiAcmeError` if no certificate came of it; a store that
+    failed is in the outcome.
     """
     probe(job.stores, services, job.spec.name)
-    work = _Issuing(job, services, outcome, guard)
+    work = _Issuing(job, services, outcome, scope, guard)
     key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
     work.publish(key, issued)
+
+
+def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope, guard: Callable[[], None]) -> bool:
+    """Publish the certificate of an order that an earlier run left under way; False if there is none. Never orders."""
+    work = _Issuing(job, services, outcome, scope, guard)
+    found = work.earlier_certificate()
+    if found is None:
+        return False
+    work.publish(*found)
+    return True
 
 
 def _ari_id(store: CertificateStore, services: Services) -> str | None:
@@ -52,19 +71,19 @@ def _ari_id(store: CertificateStore, services: Services) -> str | None:
 class _Issuing:
     """One certificate under way."""
 
-    def __init__(self, job: Job, services: Services, outcome: Outcome, guard: Callable[[], None]) -> None:
+    def __init__(self, job: Job, services: Services, outcome: Outcome, scope: Scope, guard: Callable[[], None]) -> None:
         self._guard = guard
         self._job = job
         self._services = services
         self._outcome = outcome
-        self._scope = services.scope(job.spec.name)
+        self._scope = scope
         self._holders = [store for store in job.stores if store.capabilities.holds_pending]
         self._client: AcmeClient | None = None
 
     def certificate(self, replaces: str | None) -> tuple[Secret, Issued]:
         """The key and the verified certificate, from an earlier run's order or from a new one."""
         services, outcome = self._services, self._outcome
-        solver = services.solver(self._job.spec.name)
+        solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
         kept = self._kept()
@@ -87,10 +106,15 @@ class _Issuing:
         finally:
             if preflight is not None:
                 preflight.call_off()
-            outcome.acme_requests += self._scope.requests.total
-            outcome.dns_changes = solver.changes
-            outcome.seconds["dns"] = dns_seconds
-            outcome.seconds["acme"] = services.clock.monotonic() - begun - dns_seconds
+            outcome.dns_changes += solver.changes
+            spent = services.clock.monotonic() - begun - dns_seconds
+            for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
+                outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
+
+    def earlier_certificate(self) -> tuple[Secret, Issued] | None:
+        """The key and certificate of an order of an earlier run."""
+        client = self._client = self._services.authorities.client(self._job.spec.authority, self._scope)
+        return self._earlier(client, self._kept())
 
     def publish(self, key: Secret, issued: Issued) -> None:
         """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
@@ -113,7 +137,7 @@ class _Issuing:
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
     def _preflight(self) -> Preflight:
-        return Preflight(self._job.spec.name, self._job.spec.names, self._services)
+        return Preflight(self._job.spec, self._services)
 
     # --- the order of an earlier run ---
 
@@ -130,7 +154,13 @@ class _Issuing:
         for store, pending in kept:
             if pending.account != client.account:
                 continue
-            issued = self._go_on(client, pending)
+            try:
+                issued = self._go_on(client, pending)
+            except NotAsExpected as error:
+                if not self._services.force:
+                    raise
+                self._scope.warn(f"{error.message}; ordering again")
+                issued = None
             if issued is not None:
                 self._scope.step(f"went on with the order of an earlier run, {pending.order}")
                 return pending.key, issued
@@ -145,6 +175,8 @@ class _Issuing:
         if pending.certificate is not None:
             try:
                 return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
+            except NotAsExpected:
+                raise
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
         return resume(client, pending.order, request, scope=self._scope, before_finalize=self._guard)
@@ -187,13 +219,17 @@ class _Issuing:
     # --- values ---
 
     def _request(self, key: PrivateKey, replaces: str | None = None) -> OrderRequest:
-        spec = self._job.spec
+        spec, authority = self._job.spec, self._services.authority(self._job.spec.authority)
         return OrderRequest(
             names=spec.names,
             key=key,
             profile=spec.profile,
             replaces=replaces,
-            preferred_chain=self._services.authority(spec.authority).preferred_chain,
+            preferred_chain=authority.preferred_chain,
+            not_after=None if spec.lifetime is None else self._services.clock.now() + spec.lifetime,
+            expect=spec.expect,
+            challenge=authority.challenge,
+            preauthorized=is_preauthorized(authority),
         )
 
     def _metadata(self, issued: Issued) -> Metadata:

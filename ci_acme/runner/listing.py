@@ -84,7 +84,7 @@ def _filled(job: Job, base: Row, view: StoreView, now: datetime) -> Row:
         state=state,
         source=base.source,
         directory=metadata.authority if metadata else base.directory,
-        authority=base.authority,
+        authority=job.spec.source_of(metadata.authority).authority if metadata else base.authority,
         owner=base.owner or (metadata.owner if metadata else None),
         issuer=facts.issuer,
         serial=facts.serial,

@@ -14,13 +14,14 @@ from ci_acme.dns.background import Background
 from ci_acme.errors import CaaForbidden, CiAcmeError
 from ci_acme.model.events import Step, Warned
 from ci_acme.model.names import base_name, is_wildcard
+from ci_acme.runner.solvers import method_of
 
 if TYPE_CHECKING:
     from ci_acme.core.caa import Verdict
     from ci_acme.dns.caa import RelevantCaa
+    from ci_acme.model.spec import CertificateSpec
     from ci_acme.runner.services import Services
 
-METHOD: Final = "dns-01"
 _PATIENCE: Final = 10.0
 """Seconds that an order waits for the search; what cannot be seen until then is left to the CA."""
 _SHOWN: Final = 3
@@ -48,9 +49,10 @@ class Judgement(NamedTuple):
 class Preflight:
     """The search for one certificate's CAA records, begun when it is made."""
 
-    def __init__(self, certificate: str, names: Sequence[str], services: Services) -> None:
-        self._certificate = certificate
-        self._names = names
+    def __init__(self, spec: CertificateSpec, services: Services) -> None:
+        self._certificate = spec.name
+        self._names = names = spec.names
+        self._method = method_of(spec.authority, services)
         self._services = services
         dns, bases = services.dns, bases_of(names)
         self._search: Background[dict[str, RelevantCaa]] = Background(
@@ -64,7 +66,7 @@ class Preflight:
             text = f"CAA records were not checked: the name servers took longer than {_PATIENCE:.0f} s"
             notify(Warned(self._certificate, text))
             return
-        judgements = judge_names(self._names, self._search.result(), identities, account)
+        judgements = judge_names(self._names, self._search.result(), identities, account, self._method)
         errors = [one.error for one in judgements if one.error is not None]
         if errors:
             errors[0].details["caa"] = [{"message": one.message, "fix": one.fix, **one.details} for one in errors]
@@ -86,9 +88,13 @@ def bases_of(names: Sequence[str]) -> list[str]:
 
 
 def judge_names(
-    names: Sequence[str], found: Mapping[str, RelevantCaa], identities: Sequence[str], account: str | None
+    names: Sequence[str],
+    found: Mapping[str, RelevantCaa],
+    identities: Sequence[str],
+    account: str | None,
+    method: str | None,
 ) -> list[Judgement]:
-    """A judgement for each group of identifiers that share one; `account` as in `core.caa.judge`."""
+    """A judgement for each group of identifiers that share one; `account` and `method` as in `core.caa.judge`."""
     free: list[str] = []
     held: list[str] = []
     failures: dict[tuple[object, ...], list[str]] = {}
@@ -102,14 +108,18 @@ def judge_names(
             (free if relevant.nothing else held).append(name)
     judgements = [_of_failure(tuple(group), found[base_name(group[0])], identities) for group in failures.values()]
     if held:
-        judgements += _judge_records(held, found, identities, account)
+        judgements += _judge_records(held, found, identities, account, method)
     if free:
         judgements.append(Judgement(tuple(free), "ok", "no CAA record restricts who may issue", decided=False))
     return judgements
 
 
 def _judge_records(
-    names: Sequence[str], found: Mapping[str, RelevantCaa], identities: Sequence[str], account: str | None
+    names: Sequence[str],
+    found: Mapping[str, RelevantCaa],
+    identities: Sequence[str],
+    account: str | None,
+    method: str | None,
 ) -> list[Judgement]:
     from ci_acme.core.caa import judge  # few names have records
 
@@ -122,7 +132,7 @@ def _judge_records(
             wildcard=is_wildcard(name),
             ca_identities=identities,
             account_url=account,
-            method=METHOD,
+            method=method,
         )
         verdicts.setdefault(verdict, []).append(name)
     return [_of_verdict(tuple(group), verdict, identities) for verdict, group in verdicts.items()]

@@ -37,7 +37,7 @@ def record(job: Job, outcome: Outcome, services: Services) -> None:
 
 def _events(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    about = {"directory": job.spec.directory, "names": list(job.spec.names)}
+    about = {"directory": _directory(job, outcome), "names": list(job.spec.names)}
     ordered = outcome.kind is not None
     if ordered and outcome.order is not None:
         kind = outcome.kind.value if outcome.kind else ""
@@ -53,6 +53,11 @@ def _events(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
     if ordered and outcome.error is not None and outcome.serial is None:
         events.append({**about, **_failure(outcome.error)})
     return events
+
+
+def _directory(job: Job, outcome: Outcome) -> str:
+    """Of the CA that served, or of the first one."""
+    return next(source.directory for source in job.spec.sources if source.authority == outcome.authority)
 
 
 def _failure(error: CiAcmeError) -> dict[str, Any]:
@@ -93,8 +98,8 @@ def _entry(job: Job, outcome: Outcome, services: Services) -> dict[str, Any]:
     return {
         "name": job.spec.name,
         "names": list(job.spec.names),
-        "authority": job.spec.authority,
-        "directory": job.spec.directory,
+        "authority": outcome.authority,
+        "directory": _directory(job, outcome),
         "owner": job.spec.owner,
         **_facts(outcome),
         "stores": stores,

@@ -72,8 +72,8 @@ class NoDns:
         self.solved: list[Challenge] = []
         self.cleanups: list[threading.Thread] = []
 
-    def prepare(self, identifiers: Sequence[str]) -> None:
-        self.prepared.extend(identifiers)
+    def prepare(self, names: Sequence[str]) -> None:
+        self.prepared.extend(names)
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline

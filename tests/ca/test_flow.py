@@ -805,3 +805,67 @@ def test_garbage_is_a_typed_error(kind: str, status: int, member: str, value: An
     except CiAcmeError as error:
         assert error.code != "internal"  # noqa: PT017  # any of many classes
         json.dumps(error.as_dict())
+
+
+# a challenge that failed for good
+
+
+def failing(world: Fake, *kinds: str) -> None:
+    """The first order's authorizations turn invalid, each with a problem of this kind."""
+
+    def fail(reply: HttpResponse) -> HttpResponse:
+        document = json.loads(reply.body)
+        place = int(document["challenges"][1]["url"].rpartition("/")[2])
+        document["status"] = document["challenges"][1]["status"] = "invalid"
+        document["challenges"][1]["error"] = {"type": PREFIX + kinds[place % len(kinds)], "detail": "it failed"}
+        return response(200, document)
+
+    def invalid(reply: HttpResponse) -> HttpResponse:
+        return response(200, {**json.loads(reply.body), "status": "invalid"})
+
+    world.ca.script["poll"] = [invalid]
+    world.ca.script["authz"] = [None] * 3 + [fail] * 3
+
+
+@pytest.mark.parametrize("kinds", [("dns",), ("connection",), ("dns", "serverInternal")])
+def test_a_challenge_that_failed_for_a_passing_reason_costs_one_new_order(kinds: tuple[str, ...]) -> None:
+    world = fake()
+    failing(world, *kinds)
+    solver = NoDns()
+    orders: list[str] = []
+    request = OrderRequest(NAMES, KEY)
+    issued = obtain(world.client, request, solver, scope=world.scope(), on_order=orders.append)
+    assert orders == [f"{BASE}/order/1", f"{BASE}/order/2"]
+    assert issued.order_url == orders[1]
+    assert len(solver.cleanups) == 2
+    assert "once more" in "".join(world.warnings())
+
+
+@pytest.mark.parametrize("kinds", [("unauthorized",), ("incorrectResponse",), ("caa",), ("dns", "unauthorized")])
+def test_a_challenge_that_failed_for_what_the_ca_saw_is_not_tried_again(kinds: tuple[str, ...]) -> None:
+    world = fake()
+    failing(world, *kinds)
+    with pytest.raises((ChallengeFailed, OrderRefused), match="it failed"):
+        issue(world)
+    assert world.ca.orders == 1
+
+
+def test_a_second_failure_is_the_end() -> None:
+    world = fake()
+    failing(world, "dns")
+    again = fake()
+    failing(again, "dns")
+    world.ca.script["poll"] += again.ca.script["poll"]
+    world.ca.script["authz"] += again.ca.script["authz"]
+    solver = NoDns()
+    with pytest.raises(ChallengeFailed, match="it failed"):
+        obtain(world.client, OrderRequest(NAMES, KEY), solver, scope=world.scope(), on_order=lambda url: None)
+    assert world.ca.orders == 2
+
+
+def test_there_is_no_second_order_without_the_time_for_it() -> None:
+    world = fake()
+    failing(world, "dns")
+    with pytest.raises(ChallengeFailed):
+        issue(world, seconds=8)
+    assert world.ca.orders == 1

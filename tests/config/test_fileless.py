@@ -179,3 +179,11 @@ def test_a_mistake_in_a_variable_names_the_variable() -> None:
     assert complaints({"CI_ACME_AGREE_TERMS": "perhaps"}, **FULL)[0].startswith(
         "CI_ACME_AGREE_TERMS: authorities.default.agree_terms: must be true or false"
     )
+
+
+@pytest.mark.parametrize("ca", ["sectigo-dv", "https://acm-acme-enroll.eu-west-1.api.aws/0f2c/directory"])
+def test_a_ca_that_validates_by_itself_needs_no_dns(ca: str) -> None:
+    options = {"domain": ["www.example.com"], "ca": ca, "store": ["file:certs"]}
+    assert from_options(options, environ={}, environment=None).config.dns == ()
+    with pytest.raises(ConfigError, match="--dns"):
+        from_options({**options, "ca": "letsencrypt"}, environ={}, environment=None)

@@ -14,7 +14,7 @@ from ci_acme.errors import ConfigError, NotAvailable
 Problems = Callable[..., list[str]]
 Load = Callable[..., Loaded]
 
-CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, stores"
+CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, lifetime, expect, stores"
 KEYS = "ec-p256, ec-p384, rsa-2048, rsa-3072, rsa-4096"
 
 
@@ -77,14 +77,19 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: polici: unknown key; did you mean 'policy'? allowed: version, state, "
-                "authorities, dns, resolver, certificates, policy"
+                "authorities, dns, resolver, certificates, policy, experimental"
             )
         ],
     ),
     (
         "version: 1",
         "version: 1\nqqqqqqq: x",
-        [("2:1: qqqqqqq: unknown key; allowed: version, state, authorities, dns, resolver, certificates, policy")],
+        [
+            (
+                "2:1: qqqqqqq: unknown key; "
+                "allowed: version, state, authorities, dns, resolver, certificates, policy, experimental"
+            )
+        ],
     ),
     (
         "version: 1",

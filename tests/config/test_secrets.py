@@ -79,6 +79,8 @@ def test_a_literal_secret_is_never_echoed(secret: str, place: tuple[str, str], q
     written = scalar(secret) if quoted else secret
     assume(not secret.startswith("env."))
     section, line = place
+    ours = HOLDER + line  # a secret that looks like our own keys is found among them
+    assume(not any(fragment in ours for fragment in (secret[:12], secret[-12:])))
     filled = dict.fromkeys(PLACES, "") | {section: line.format(written, written)}
     text = HOLDER.format_map(filled)
     message = told(load, text)

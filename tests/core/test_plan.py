@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_acme.core.plan import Action, StoreView, decide, mismatch, select
+from ci_acme.core.plan import Action, StoreView, decide, mismatch, predecessor, select
 from ci_acme.model.material import CertificateFacts, KeyType
 from ci_acme.model.records import Metadata
-from ci_acme.model.spec import CertificateSpec, RenewPolicy
+from ci_acme.model.spec import CertificateSpec, RenewPolicy, Source
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 SPEC = CertificateSpec(
@@ -137,6 +137,34 @@ def test_what_is_decided_can_be_done(views: list[StoreView], force: bool, days: 
     if GOOD not in views:
         assert decision.action is Action.ISSUE
     assert decision.reason
+
+
+# fallbacks
+
+OTHER = Source("other", "https://other.test/dir", "short")
+WITH_FALLBACK = replace(SPEC, fallbacks=(OTHER,))
+OF_OTHER = replace(METADATA, authority=OTHER.directory, profile="short")
+
+
+def test_a_certificate_of_a_fallback_is_kept_until_it_is_due() -> None:
+    view = StoreView("s", FACTS, OF_OTHER)
+    selection = select(WITH_FALLBACK, [view], NOW)
+    assert decide(selection, DUE_LATER, NOW, force=False).action is Action.KEEP
+    assert decide(selection, NOW, NOW, force=False).action is Action.RENEW
+    assert "another CA" in (mismatch(SPEC, view, NOW) or "")
+
+
+def test_the_profile_must_be_the_one_asked_of_the_ca_that_issued() -> None:
+    assert "profile" in (mismatch(WITH_FALLBACK, StoreView("s", FACTS, replace(OF_OTHER, profile=None)), NOW) or "")
+    assert "profile" in (mismatch(WITH_FALLBACK, StoreView("s", FACTS, replace(METADATA, profile="short")), NOW) or "")
+    assert mismatch(WITH_FALLBACK, StoreView("s", FACTS, METADATA), NOW) is None
+
+
+def test_only_a_certificate_of_the_same_ca_is_replaced() -> None:
+    views = [StoreView("a", FACTS, OF_OTHER), StoreView("b", FACTS, METADATA)]
+    assert predecessor(WITH_FALLBACK, views) == 1
+    assert predecessor(WITH_FALLBACK.of(OTHER), views) == 0
+    assert predecessor(SPEC, views[:1]) is None
 
 
 def test_a_revoked_certificate_is_replaced() -> None:

@@ -62,6 +62,9 @@ class Run:
         self.clock = made.clock
         self.solver: Solver = made.solver(certificate, self.events.append)
 
+    def prepare(self, identifiers: Sequence[str]) -> None:
+        self.solver.prepare([challenge_name(identifier) for identifier in identifiers])
+
     def solve(self, wanted: Sequence[Challenge], seconds: float = 30) -> None:
         self.solver.solve(wanted, self._ready, deadline=Deadline(self.clock, seconds))
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.servers
 def test_apex_and_wildcard_are_two_values_at_one_name(bind: Bind) -> None:
     run = Run(engine([entry(bind.server)], [bind.server]))
     wanted = challenges("ci.test", "*.ci.test")
-    run.solver.prepare(["ci.test", "*.ci.test"])
+    run.prepare(["ci.test", "*.ci.test"])
     run.solve(wanted)
     assert set(bind.txt("_acme-challenge.ci.test")) == {one.value for one in wanted}
     assert sorted(one.identifier for one in run.ready) == ["*.ci.test", "ci.test"]
@@ -44,7 +44,7 @@ def test_a_hundred_names_are_one_update_each_way(bind: Bind) -> None:
     journal = Journal()
     run = Run(engine([entry(bind.server)], [bind.server], journal=journal))
     names = [f"h{number}.ci.test" for number in range(100)]
-    run.solver.prepare(names)
+    run.prepare(names)
     run.solve(challenges(*names))
     assert bind.updates() == 1
     assert sorted(one.identifier for one in run.ready) == sorted(names)
@@ -384,7 +384,7 @@ def test_cleanup_before_anything_and_after_prepare(bind: Bind) -> None:
     made = engine([entry(bind.server)], [bind.server])
     run = Run(made)
     run.solver.cleanup()
-    run.solver.prepare(["app.ci.test"])
+    run.prepare(["app.ci.test"])
     run.solver.cleanup()
     assert run.warnings == []
     assert bind.updates() == 0
@@ -395,7 +395,7 @@ def test_cleanup_before_anything_and_after_prepare(bind: Bind) -> None:
 
 def test_prepare_never_raises_and_solve_does() -> None:
     run = Run(engine([entry("127.0.0.1:1")], ["127.0.0.1:1"]))
-    run.solver.prepare(["app.ci.test"])
+    run.prepare(["app.ci.test"])
     with pytest.raises(DnsUnreachable, match="the port is refused"):
         run.solve(challenges("app.ci.test"))
 

@@ -43,7 +43,7 @@ def test_through_the_resolver_of_the_system(world: tuple[Bind, Bind], monkeypatc
     monkeypatch.setattr(zones, "system_resolvers", lambda: [resolver.server])
     made = engine([entry(authoritative.server, "example.test")], [], port=authoritative.port)
     run = Run(made)
-    run.solver.prepare(["www.example.test", "a.sub.example.test"])
+    run.prepare(["www.example.test", "a.sub.example.test"])
     run.solve(challenges("www.example.test", "a.sub.example.test"))
     assert len(run.ready) == 2
     assert len(authoritative.txt("_acme-challenge.a.sub.example.test")) == 1

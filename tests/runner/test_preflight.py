@@ -17,7 +17,7 @@ def all_of(found: RelevantCaa) -> dict[str, RelevantCaa]:
 
 def test_a_hundred_names_under_one_record_are_one_refusal() -> None:
     found = all_of(RelevantCaa("example.com", (CaaRecord(0, "issue", "other.example"),)))
-    (one,) = judge_names(NAMES, found, US, "https://ca.example/1")
+    (one,) = judge_names(NAMES, found, US, "https://ca.example/1", "dns-01")
     assert isinstance(one.error, CaaForbidden)
     assert "for n0.example.com, n1.example.com, n2.example.com and 97 more: " in one.error.message
     assert one.error.details["identifiers"] == NAMES
@@ -28,7 +28,7 @@ def test_a_hundred_names_in_one_broken_zone_are_one_failure() -> None:
         return RelevantCaa(error=CaaUnanswered(f"no CAA of {name}", fix="repair", details={"zone": "example.com"}))
 
     found = {name: failing(name) for name in NAMES}
-    (one,) = judge_names(NAMES, found, US, None)
+    (one,) = judge_names(NAMES, found, US, None, "dns-01")
     assert isinstance(one.error, CaaUnanswered)
     assert one.error is not found[NAMES[0]].error, "certificates that share a finding do not write into one another's"
     assert one.subject == "n0.example.com, n1.example.com, n2.example.com and 97 more"
@@ -36,22 +36,22 @@ def test_a_hundred_names_in_one_broken_zone_are_one_failure() -> None:
 
 def test_only_a_ca_that_looks_at_caa_is_refused() -> None:
     for error in (CaaUnanswered("x", details={"zone": "z"}), DnssecBroken("y", details={"zone": "z"})):
-        (one,) = judge_names(NAMES, all_of(RelevantCaa(error=error)), (), None)
+        (one,) = judge_names(NAMES, all_of(RelevantCaa(error=error)), (), None, "dns-01")
         assert (one.level, one.error) == ("warning", None)
-        (one,) = judge_names(NAMES, all_of(RelevantCaa(error=error)), US, None)
+        (one,) = judge_names(NAMES, all_of(RelevantCaa(error=error)), US, None, "dns-01")
         assert type(one.error) is type(error)
 
 
 def test_a_doubt_is_never_an_error() -> None:
     found = all_of(RelevantCaa(doubt=DnsUnreachable("no answer", details={"zone": "example.com"})))
-    (one,) = judge_names(NAMES, found, US, None)
+    (one,) = judge_names(NAMES, found, US, None, "dns-01")
     assert (one.level, one.error) == ("warning", None)
 
 
 def test_mixed_findings_each_have_their_names() -> None:
     wild = RelevantCaa("example.com", (CaaRecord(0, "issuewild", ";"),))
     found = {"example.com": wild, "example.net": RelevantCaa()}
-    judgements = judge_names(["example.com", "*.example.com", "example.net"], found, US, None)
+    judgements = judge_names(["example.com", "*.example.com", "example.net"], found, US, None, "dns-01")
     assert {one.identifiers: one.level for one in judgements} == {
         ("example.com",): "ok",
         ("*.example.com",): "error",

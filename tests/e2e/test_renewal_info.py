@@ -1,0 +1,95 @@
+"""What the CA says about renewal is kept between runs, whatever comes of the run (RFC 9773 section 4.3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_acme.sandbox import SandboxCa
+from tests.e2e.lab import ZONE, Lab
+from tests.servers.bind import Bind
+
+pytestmark = pytest.mark.servers
+PAST = (datetime.now(timezone.utc) - timedelta(hours=2), datetime.now(timezone.utc) - timedelta(hours=1))
+
+
+class SandboxLab(Lab):
+    """The sandbox CA in place of Pebble."""
+
+    ca: SandboxCa
+
+    def asked(self) -> int:
+        """Requests for renewal information."""
+        return self.ca.log.counts()["renewalInfo"]
+
+    def memory(self) -> dict[str, Any]:
+        """What the store remembers."""
+        renewal: dict[str, Any] = json.loads((self.store / "metadata.json").read_text())["renewal"]
+        return renewal
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[SandboxLab]:
+    for name in ("bind", "ca", "work"):
+        (tmp_path / name).mkdir()
+    with (
+        Bind(tmp_path / "bind", {ZONE: []}) as bind,
+        SandboxCa(dns_server=bind.address, directory=tmp_path / "ca") as ca,
+    ):
+        lab = SandboxLab(tmp_path / "work", ca, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
+        lab.ca = ca
+        assert lab.issue().status == 0
+        yield lab
+
+
+def test_the_answer_survives_an_order_that_fails(lab: SandboxLab) -> None:
+    lab.ca.faults.renewal_window = PAST
+    lab.ca.faults.renewal_explanation = "https://ca.example/incident"
+    lab.ca.faults.rate_limit("newOrder", times=None, retry_after=7200)
+    ran = lab.issue()
+    assert ran.status == 8
+    assert "https://ca.example/incident" in ran.stderr
+    asked, memory = lab.asked(), lab.memory()
+    assert memory["retry_after"]
+    assert memory["explanation_url"] == "https://ca.example/incident"
+    assert lab.issue().status == 8
+    assert lab.asked() == asked, "not before Retry-After"
+    assert lab.memory()["chosen"] == memory["chosen"], "the time that was drawn is kept"
+    lab.ca.faults.clear()
+    renewed = lab.issue()
+    assert renewed.certificate["action"] == "renewed"
+    assert any("https://ca.example/incident" in warning for warning in renewed.certificate["warnings"])
+
+
+def test_failures_are_counted_over_runs(lab: SandboxLab) -> None:
+    lab.ca.faults.unavailable("renewalInfo", times=None)
+    assert lab.issue().certificate["action"] == "kept"
+    first = lab.memory()
+    assert first["failures"] == 1
+    asked = lab.asked()
+    assert lab.issue().certificate["action"] == "kept"
+    assert lab.asked() == asked, "backed off"
+    document = json.loads((lab.store / "metadata.json").read_text())
+    document["renewal"]["retry_after"] = "2020-01-01T00:00:00Z"
+    (lab.store / "metadata.json").write_text(json.dumps(document))
+    assert lab.issue().certificate["action"] == "kept"
+    assert lab.memory()["failures"] == 2
+
+
+def test_a_window_that_ends_before_it_starts_is_no_answer(lab: SandboxLab) -> None:
+    lab.ca.faults.renewal_window = PAST[::-1]
+    assert lab.issue().certificate["action"] == "kept"
+    memory = lab.memory()
+    assert memory["failures"] == 1
+    wait = datetime.fromisoformat(memory["retry_after"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert timedelta(hours=5, minutes=50) < wait <= timedelta(hours=6)
+
+
+def test_a_window_in_the_past_renews_at_once(lab: SandboxLab) -> None:
+    lab.ca.faults.renewal_window = PAST
+    assert lab.issue().certificate["action"] == "renewed"
