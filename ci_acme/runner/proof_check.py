@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_proofs(jobs: Sequence[Job], services: Services, directories: Mapping[str, Directory]) -> Iterator[CheckLine]:
-    """Lines for all names at all their CAs; those that take dns-01 share theirs. `directories` are those that answer."""
+    """Lines for all names at their CAs; those that take dns-01 share theirs. `directories` are those that answered."""
     wanted: dict[str, list[str]] = {}
     for job in jobs:
         for source in job.spec.sources:
