@@ -20,8 +20,8 @@ from ci_acme.model.secret import Secret
 from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
-from ci_acme.runner.solvers import is_preauthorized, solver_for
 from ci_acme.runner.preflight import Preflight
+from ci_acme.runner.solvers import is_preauthorized, solver_for
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
@@ -34,6 +34,7 @@ def issue(
     predecessor: CertificateStore | None,
     services: Services,
     outcome: Outcome,
+    *,
     scope: Scope,
     guard: Callable[[], None],
 ) -> None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_proofs(jobs: Sequence[Job], services: Services, directories: Mapping[str, Directory]) -> Iterator[CheckLine]:
-    """Lines for all names at all of their CAs; CAs that take dns-01 share theirs. `directories`: of those that answer."""
+    """Lines for all names at all of their CAs; CAs that take dns-01 share theirs.
+
+    `directories` has those of the CAs that answer.
+    """
     wanted: dict[str, list[str]] = {}
     for job in jobs:
         for source in job.spec.sources:

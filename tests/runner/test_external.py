@@ -23,7 +23,9 @@ def run(tmp_path: Path, program: str, *arguments: str, seconds: float = 20, cloc
     script = tmp_path / "mint.py"
     script.write_text(program)
     command = [sys.executable, str(script), *arguments]
-    return minted(command, "HS256", {"PATH": os.environ["PATH"], "ROLE": "r"}, clock=clock, deadline=Deadline(clock, seconds))
+    return minted(
+        command, "HS256", {"PATH": os.environ["PATH"], "ROLE": "r"}, clock=clock, deadline=Deadline(clock, seconds)
+    )
 
 
 def test_what_it_prints_is_the_binding(tmp_path: Path) -> None:
