@@ -68,6 +68,7 @@ class AcmeClient:
         self._directory: Directory | None = None
         self._signed: AcmeTransport | None = None
         self._account: str | None = None
+        self._recover: Callable[[Scope, str], str] | None = None
 
     # --- the CA ---
 
@@ -99,6 +100,13 @@ class AcmeClient:
     def use_account(self, url: str) -> None:
         """Go on with an account that is known from an earlier run; costs no request."""
         self._account = url
+
+    def on_lost_account(self, recover: Callable[[Scope, str], str]) -> None:
+        """What makes another account when the CA knows neither the one in use nor any other of the key.
+
+        It is given the lost URL and returns the new one, or raises. Without it that is an `AccountError`.
+        """
+        self._recover = recover
 
     def account_url(self, scope: Scope) -> str:
         """The account's URL; a request if it is not known. Raises `AccountError` if the key has none."""
@@ -314,6 +322,8 @@ class AcmeClient:
             if self._account is not None and self._account != wrong:
                 return self._account  # another thread has found it meanwhile
             found = self.find_account(scope)
+            if found is None and wrong is not None and self._recover is not None:
+                return self._recover(scope, wrong)
         if found is None or found == wrong:
             raise AccountError(
                 f"the account key has no account at {self.host}",

@@ -48,7 +48,10 @@ class Authorities:
                 return known
             new = self._made(name)
             client = self.opened(name, scope)
-            self._account(client, name, scope, new=new)
+            if client.account is None:
+                self._account(client, name, scope, new=new)
+            if self._services.may_register:
+                client.on_lost_account(lambda scope, lost: self._replace_account(client, name, scope, lost))
             self._clients[name] = client
             return client
 
@@ -100,10 +103,11 @@ class Authorities:
 
     # --- the account ---
 
-    def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> None:
-        """One of the runs that come at once finds or registers the account; the others take it over."""
-        if client.account is not None:
-            return
+    def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> str:
+        """The account's URL. One of the runs that come at once finds or registers it; the others take it over.
+
+        `new`: the key is known to have no account.
+        """
         accounts = self._services.accounts()
         digest = thumbprint(client.signer.jwk)
 
@@ -116,11 +120,23 @@ class Authorities:
             url = known()
             if url is not None:
                 client.use_account(url)
-                return
+                return url
             url = None if new else client.find_account(scope)
             if url is None:
                 url = self._register(client, name, scope)
             accounts.remember(client.directory_url, digest, url)
+            return url
+
+    def _replace_account(self, client: AcmeClient, name: str, scope: Scope, lost: str) -> str:
+        """Another account for a key whose account the CA has lost (a test CA that was reset).
+
+        Raises what registering raises.
+        """
+        accounts, digest = self._services.accounts(), thumbprint(client.signer.jwk)
+        if accounts.url(client.directory_url, digest) == lost:  # else another run has replaced it already
+            accounts.forget(client.directory_url, digest)
+        scope.warn(f"{client.host} does not know the account {lost} any more; registering the key anew")
+        return self._account(client, name, scope, new=True)
 
     def _register(self, client: AcmeClient, name: str, scope: Scope) -> str:
         authority = self._services.authority(name)

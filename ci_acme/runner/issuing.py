@@ -34,6 +34,7 @@ def issue(
     predecessor: CertificateStore | None,
     services: Services,
     outcome: Outcome,
+    *,
     scope: Scope,
     guard: Callable[[], None],
 ) -> None:

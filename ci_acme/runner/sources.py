@@ -42,9 +42,9 @@ def issue_from_sources(
     scope = services.scope(job.spec.name)
     try:
         if job.spec.fallbacks:
-            _Sources(job, views, services, outcome, scope, guard).run()
+            _Sources(job, views, services, outcome, scope=scope, guard=guard).run()
         else:
-            issue(job, _store_of(job, job.spec, views), services, outcome, scope, guard)
+            issue(job, _store_of(job, job.spec, views), services, outcome, scope=scope, guard=guard)
     finally:
         outcome.acme_requests += scope.requests.total
 
@@ -64,6 +64,7 @@ class _Sources:
         views: list[StoreView],
         services: Services,
         outcome: Outcome,
+        *,
         scope: Scope,
         guard: Callable[[], None],
     ) -> None:
@@ -101,7 +102,7 @@ class _Sources:
                 raise _CannotServe(error.message, fix=error.fix, details=error.details) from error
             self._outcome.kind = OrderKind.NEW  # whatever the first CA would have counted it as
         job, store = replace(self._job, spec=spec), _store_of(self._job, spec, self._views)
-        issue(job, store, self._services, self._outcome, scope, self._guard)
+        issue(job, store, self._services, self._outcome, scope=scope, guard=self._guard)
 
     def _require(self, spec: CertificateSpec, scope: Scope) -> None:
         """What a fallback needs before it is tried: no known refusal, an account, the profile."""

@@ -216,3 +216,33 @@ def test_a_person_is_asked_about_terms_and_about_the_end(lab: Lab, answer: str) 
     assert "No key will ever work again" in shown
     assert status == (0 if yes else 2)
     assert account(lab, "show")["status"] == ("deactivated" if yes else "valid")
+
+
+def test_an_account_that_the_ca_has_lost_is_registered_anew(lab: Lab) -> None:
+    """A test CA was reset: the remembered account is unknown there, and the key has no other."""
+    assert lab.issue().status == 0
+    first, key = account(lab, "show")["url"], key_of(lab)
+    lab.pebble.reset()
+    refused = lab.issue("--force", environ={"CI": "true"})
+    assert refused.status == 2
+    assert refused.certificate["error"]["code"] == "config.account"
+    assert "--allow-new-account" in refused.certificate["error"]["fix"]
+    registered = lab.pebble.request_counts()["/sign-me-up"]
+    ran = lab.issue("--force")
+    assert ran.status == 0, ran.stderr
+    assert any(f"does not know the account {first} any more" in text for text in ran.certificate["warnings"])
+    assert lab.pebble.request_counts()["/sign-me-up"] == registered + 2, "looked for once, registered once"
+    check_store(lab.store, NAMES)
+    assert key_of(lab) == key
+    before = lab.pebble.request_counts()["/sign-me-up"]
+    again = lab.issue("--force")
+    assert again.status == 0, again.stderr
+    assert lab.pebble.request_counts()["/sign-me-up"] == before, "the new account is remembered"
+    assert again.certificate["warnings"] == []
+
+
+def test_a_lost_account_is_registered_anew_in_ci_where_that_is_allowed(lab: Lab) -> None:
+    assert lab.issue("--allow-new-account", environ={"CI": "true"}).status == 0
+    lab.pebble.reset()
+    ran = lab.issue("--force", "--allow-new-account", environ={"CI": "true"})
+    assert ran.status == 0, ran.stderr

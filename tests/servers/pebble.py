@@ -77,6 +77,7 @@ class Pebble(Server):
             **({"PEBBLE_VA_SLEEPTIME": str(validation_delay + 1)} if validation_delay else {"PEBBLE_VA_NOSLEEP": "1"}),
         }
         self.port = self.management_port = 0
+        self._ports: tuple[int, int] | None = None
 
     @property
     def directory_url(self) -> str:
@@ -88,8 +89,14 @@ class Pebble(Server):
         """What a client must trust to speak HTTPS with it. (Not what issues the certificates: see `root`.)"""
         return self._tls.ca_bundle
 
+    def reset(self) -> None:
+        """Start again on the same ports with nothing remembered: no account, no order, another root."""
+        self.stop()
+        self._ports = (self.port, self.management_port)
+        self.start()
+
     def prepare(self) -> Sequence[str]:
-        self.port, self.management_port = free_ports(2, self.host)
+        self.port, self.management_port = self._ports or free_ports(2, self.host)
         settings = {
             "listenAddress": f"{self.host}:{self.port}",
             "managementListenAddress": f"{self.host}:{self.management_port}",
