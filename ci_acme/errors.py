@@ -21,6 +21,7 @@ __all__ = [
     "CertificateRejected",
     "ChallengeFailed",
     "CiAcmeError",
+    "ClockError",
     "ConfigError",
     "DeliveryError",
     "DnsCredentialsError",
@@ -144,6 +145,10 @@ class StateError(ConfigError, code="state.unusable", fault=Fault.HOST):
 
 class StateUnavailable(StateError, code="state.unavailable", retryable=True):
     """What runs remember cannot be opened, read or written now: a read-only checkout, a full disk, a busy file."""
+
+
+class ClockError(ConfigError, code="host.clock", fault=Fault.HOST):
+    """This machine's clock is more than an hour off; nothing was ordered."""
 
 
 class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE, retryable=True):

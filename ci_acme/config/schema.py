@@ -129,6 +129,11 @@ class Config(Settings):
         "sqlite:.ci-acme/state.db",
         description="What is remembered between runs: sqlite:PATH, postgresql://…, s3://…, gs://… or az://….",
     )
+    state_key: SecretReference | None = Field(
+        None,
+        description="A reference to 32 random bytes or more: seals certificate keys in the state before they are "
+        "issued, where no store of a certificate can hold them.",
+    )
     authorities: dict[fields.Label, Authority] = Field(min_length=1, description="The CAs, by a name of your choice.")
     dns: tuple[DnsEntry, ...] = Field(
         (), description="Who serves which zone; the longest zone that is a suffix of the challenge name does."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,10 +15,12 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.connect import is_loopback
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
+from ci_acme.ca.lost import LostOrders
 from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_text
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
+from ci_acme.runner.leftovers import process_exists
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -30,6 +34,7 @@ class Authorities:
         self._services = services
         self._clients: dict[str, AcmeClient] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
+        self._lost = {name: LostOrders() for name in services.config.authorities}
 
     def client(self, name: str, scope: Scope) -> AcmeClient:
         """The client of a CA, with an account that exists.
@@ -53,6 +58,10 @@ class Authorities:
             self._account(client, authority, scope, new=new)
             self._clients[name] = client
             return client
+
+    def lost_orders(self, name: str) -> LostOrders:
+        """The orders of our account at a CA that no run remembers."""
+        return self._lost[name]
 
     # --- the account ---
 
@@ -91,6 +100,8 @@ class Authorities:
         reference = authority.account_key
         path = Path(reference.removeprefix("file:"))
         if not reference.startswith("file:") or path.exists():
+            if reference.startswith("file:"):
+                _remove_leftovers(path)
             return self._services.read_secret(reference), False
         if not self._services.may_register:
             raise AccountError(
@@ -115,6 +126,8 @@ def _create(path: Path, pem: Secret) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
+        if path.exists():  # another run was first, and has tidied up
+            return False
         raise AccountError(
             f"the account key cannot be written to {path}: {error.strerror}",
             fix="make the directory writable, or set account_key to a key that exists",
@@ -122,3 +135,16 @@ def _create(path: Path, pem: Secret) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed in `_create` left: keys that nobody has seen, or second names of this one."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\d+")
+    try:
+        found = [(entry, pattern.fullmatch(entry.name)) for entry in path.parent.iterdir()]
+    except OSError:
+        return
+    for entry, match in found:
+        if match is not None and not process_exists(int(match[1])):
+            with suppress(OSError):
+                entry.unlink()

@@ -12,14 +12,12 @@ from ci_acme.ca.messages import Directory
 from ci_acme.ca.transport import Reply, Transport
 from ci_acme.core.checks import CheckLine
 from ci_acme.errors import CiAcmeError
+from ci_acme.runner.ca_duties import SKEW_ERROR, SKEW_WARNING
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
     from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
-
-SKEW_WARNING = 60.0
-SKEW_ERROR = 3600.0
 
 
 def check_authority(name: str, jobs: list[Job], services: Services) -> Iterator[CheckLine]:

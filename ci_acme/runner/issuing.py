@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
+from ci_acme.ca.messages import Order
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
-from ci_acme.errors import CertificateRejected, DeliveryError
-from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder, RenewalMemory
+from ci_acme.errors import CertificateRejected, DeliveryError, Interrupted
+from ci_acme.model.material import Bundle, CertificateFacts
+from ci_acme.model.records import Metadata, RenewalMemory
 from ci_acme.model.secret import Secret
-from ci_acme.ports import CertificateStore, Present
+from ci_acme.ports import CertificateStore, ChallengeSolver, Present
+from ci_acme.runner.ca_duties import check_clock, end_order
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.pending import Earlier, Keeper
 
 if TYPE_CHECKING:
     from ci_acme.ca.client import AcmeClient
@@ -32,14 +37,14 @@ def issue(job: Job, predecessor: CertificateStore | None, services: Services, ou
     """
     probe(job.stores, services, job.spec.name)
     work = _Issuing(job, services, outcome)
-    key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
+    key, issued = work.certificate(None if predecessor is None else _describe(predecessor, services))
     work.publish(key, issued)
 
 
-def _ari_id(store: CertificateStore, services: Services) -> str | None:
+def _describe(store: CertificateStore, services: Services) -> CertificateFacts | None:
     state = store.read(deadline=services.deadline)
     try:
-        return describe(state.certificate).ari_id if isinstance(state, Present) else None
+        return describe(state.certificate) if isinstance(state, Present) else None
     except ValueError:
         return None
 
@@ -52,10 +57,10 @@ class _Issuing:
         self._services = services
         self._outcome = outcome
         self._scope = services.scope(job.spec.name)
-        self._holders = [store for store in job.stores if store.capabilities.holds_pending]
+        self._keeper = Keeper(job, services, self._scope)
         self._client: AcmeClient | None = None
 
-    def certificate(self, replaces: str | None) -> tuple[Secret, Issued]:
+    def certificate(self, predecessor: CertificateFacts | None) -> tuple[Secret, Issued]:
         """The key and the verified certificate, from an earlier run's order or from a new one."""
         services, outcome = self._services, self._outcome
         solver = services.solver(self._job.spec.name)
@@ -63,13 +68,9 @@ class _Issuing:
         dns_seconds = 0.0
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
-            found = self._earlier(client)
-            if found is None:
-                request = self._request(generate_key(self._job.spec.key), replaces)
-                found = (
-                    key_to_pem(request.key),
-                    obtain(client, request, solver, scope=self._scope, on_order=self._keeper(client, request)),
-                )
+            check_clock(client, self._scope)
+            self._keeper.account = client.account or ""
+            found = self._earlier(client, solver, predecessor) or self._new(client, solver, predecessor)
             dns_seconds = found[1].dns_seconds
             return found
         finally:
@@ -87,8 +88,7 @@ class _Issuing:
         outcome.stores = publish(self._job.stores, bundle, metadata, services, self._job.spec.name, action="written")
         outcome.error = next((result.error for result in outcome.stores if result.error), None)
         if any(result.error is None for result in outcome.stores):
-            for store in self._holders:
-                store.unstage(deadline=services.deadline)
+            self._keeper.forget(issued.order_url)
         else:
             self._keep_for_later(bundle, issued.order_url)
         outcome.take(issued.facts)
@@ -96,65 +96,87 @@ class _Issuing:
         outcome.renew_after = metadata.renew_after
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
+    def _new(
+        self, client: AcmeClient, solver: ChallengeSolver, predecessor: CertificateFacts | None
+    ) -> tuple[Secret, Issued]:
+        request = self._request(generate_key(self._job.spec.key), predecessor.ari_id if predecessor else None)
+        key = key_to_pem(request.key)
+        issued = obtain(
+            client,
+            request,
+            solver,
+            scope=self._scope,
+            on_made=lambda order: self._keeper.made(order, key),
+            on_order=lambda order: self._keeper.about_to_finalize(order, key),
+            on_given_up=self._give_up,
+        )
+        return key, issued
+
     # --- the order of an earlier run ---
 
-    def _earlier(self, client: AcmeClient) -> tuple[Secret, Issued] | None:
-        """The certificate of an order that an earlier run left under way, if it can still be had."""
-        for store in self._holders:
-            pending = store.staged(deadline=self._services.deadline)
-            if pending is None or pending.spec_digest != self._job.spec.digest() or pending.account != client.account:
-                continue
-            issued = self._go_on(client, pending)
-            if issued is not None:
-                self._scope.step(f"went on with the order of an earlier run, {pending.order}")
-                return pending.key, issued
-            store.unstage(deadline=self._services.deadline)
+    def _earlier(
+        self, client: AcmeClient, solver: ChallengeSolver, predecessor: CertificateFacts | None
+    ) -> tuple[Secret, Issued] | None:
+        """The certificate of an order that an earlier run left under way, if it can still be had and is news."""
+        for earlier in chain(self._keeper.earlier(), self._lost(client)):
+            found = self._go_on(client, earlier, solver)
+            if found is not None and self._is_news(found[1], predecessor):
+                self._scope.step(f"went on with the order of an earlier run, {earlier.order}")
+                return found
+            self._keeper.forget(earlier.order)
         return None
 
-    def _go_on(self, client: AcmeClient, pending: PendingOrder) -> Issued | None:
+    def _lost(self, client: AcmeClient) -> Iterator[Earlier]:
+        """After a run was killed: an order that it may not have had the time to write down."""
+        spec = self._job.spec
+        if self._keeper.after_a_kill():
+            lost = self._services.authorities.lost_orders(spec.authority)
+            order = lost.claim(client, frozenset(spec.names), spec.profile, self._scope)
+            if order is not None:
+                yield Earlier(order.url)
+
+    def _go_on(self, client: AcmeClient, earlier: Earlier, solver: ChallengeSolver) -> tuple[Secret, Issued] | None:
         try:
-            request = self._request(key_from_pem(pending.key))
+            private = key_from_pem(earlier.key) if earlier.key else generate_key(self._job.spec.key)
         except ValueError:
-            return None
-        if pending.certificate is not None:
+            private = generate_key(self._job.spec.key)
+        request, key = self._request(private), key_to_pem(private)
+        if earlier.certificate is not None:
             try:
-                return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
+                now = self._services.clock.now()
+                return key, accept(earlier.certificate, request, order_url=earlier.order, now=now)
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
-        return resume(client, pending.order, request, scope=self._scope)
+        issued = resume(
+            client,
+            earlier.order,
+            request,
+            scope=self._scope,
+            solver=solver,
+            on_order=lambda order: self._keeper.about_to_finalize(order, key),
+            on_given_up=self._give_up,
+        )
+        return None if issued is None else (key, issued)
 
-    # --- what is kept ---
+    def _is_news(self, issued: Issued, predecessor: CertificateFacts | None) -> bool:
+        """Whether it is not the certificate that shall be replaced: a run may have died after it published that."""
+        facts, policy = issued.facts, self._job.spec.renew
+        due = renewal_time(facts.not_before, facts.not_after, policy, None)
+        return self._services.clock.now() < due and (predecessor is None or facts.sha256 != predecessor.sha256)
 
-    def _keeper(self, client: AcmeClient, request: OrderRequest) -> Callable[[str], None]:
-        spec = self._job.spec
-        key = key_to_pem(request.key)
-
-        def keep(order_url: str) -> None:
-            self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
-
-        return keep
+    def _give_up(self, order: Order) -> None:
+        """An order that failed or was interrupted: nothing of it shall count at the CA any longer."""
+        assert self._client is not None
+        if end_order(self._client, order, self._job.spec.authority, self._services):
+            with suppress(DeliveryError, Interrupted):
+                self._keeper.forget(order.url)
 
     def _keep_for_later(self, bundle: Bundle, order: str) -> None:
         """No store took the certificate: keep it with its key where the order was kept, for the next run."""
-        spec, account = self._job.spec, self._client.account if self._client else None
         try:
-            self._stage(PendingOrder(spec.digest(), spec.directory, account or "", order, bundle.key, bundle.fullchain))
+            self._keeper.about_to_finalize(order, bundle.key, bundle.fullchain)
         except DeliveryError as error:  # the key and the order's URL are there since before finalize
             self._scope.warn(f"{error.message}; the next run downloads it from the order again")
-
-    def _stage(self, pending: PendingOrder) -> None:
-        """In the first store that takes it. Raises its `DeliveryError` if none does."""
-        failure: DeliveryError | None = None
-        for store in self._holders:
-            try:
-                store.stage(pending, deadline=self._services.deadline)
-            except DeliveryError as error:
-                failure = failure or error
-                continue
-            return
-        if failure is not None:
-            raise failure
-        self._scope.warn("no store of this certificate can hold its key before it is issued")
 
     # --- values ---
 

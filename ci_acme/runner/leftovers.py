@@ -14,6 +14,7 @@ from ci_acme.model.records import format_time, parse_time
 from ci_acme.ports import Deadline
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.journal import Journal, OpenItem, open_items
+from ci_acme.state.orders import Orders
 
 if TYPE_CHECKING:
     from ci_acme.runner.services import Services
@@ -71,7 +72,18 @@ def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
     deadline = Deadline(services.clock, CLEANUP_SECONDS)
     for items in groups.values():
         done += _remove(items, engine, services, deadline, wanted=wanted)
+    open_runs = {item.run for item in open_items(engine)}
+    for run in dead_runs(engine, services):
+        if run not in open_runs:
+            engine.delete(_PREFIX + run, expect=ANY)
+    Orders(engine).expire(services.clock.now().timestamp())
     return done
+
+
+def dead_runs(engine: Engine, services: Services) -> list[str]:
+    """The runs that were killed and not tidied up after yet. Raises `StateError`."""
+    runs = [key.removeprefix(_PREFIX) for key in engine.list(_PREFIX)]
+    return [run for run in runs if run != services.run_id and not _alive(engine, run, services)]
 
 
 def _remove(
@@ -87,7 +99,6 @@ def _remove(
     try:
         provider.release([item.placement for item in items], deadline=deadline)
         Journal(engine, first.run).released(first.entry, first.zone, [(item.name, item.value) for item in items])
-        engine.delete(_PREFIX + first.run, expect=ANY)
     except Interrupted:
         raise
     except CiAcmeError as error:
@@ -108,10 +119,11 @@ def _alive(engine: Engine, run: str, services: Services) -> bool:
         return False
     if services.clock.now().timestamp() > until:
         return False
-    return host != socket.gethostname() or _process_exists(pid)
+    return host != socket.gethostname() or process_exists(pid)
 
 
-def _process_exists(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
+    """Whether a process with this number runs here."""
     if os.name == "nt":  # os.kill(pid, 0) would end the process there; its deadline tells
         return True
     try:

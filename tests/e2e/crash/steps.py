@@ -64,7 +64,9 @@ class Steps:
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
                 if sql != "COMMIT":
                     return super().execute(sql, *values)
-                done: sqlite3.Cursor = steps._around(f"commit {_caller()}", lambda: super(Connection, self).execute(sql))
+                done: sqlite3.Cursor = steps._around(
+                    f"commit {_caller()}", lambda: super(Connection, self).execute(sql)
+                )
                 return done
 
         connect = sqlite3.connect
