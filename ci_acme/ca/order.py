@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -83,7 +84,8 @@ def obtain(
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope)
-    with _Cleaner(solver) as cleaner:
+    cleaner = _Cleaner(solver)
+    with cleaner:
         solver.prepare(request.names)
         order = client.new_order(
             scope,
@@ -131,7 +133,8 @@ def resume(
             if order.status == "ready":
                 on_order(order.url)
             return flow.finish(order)
-        with _Cleaner(solver) as cleaner:
+        cleaner = _Cleaner(solver)
+        with cleaner:
             solver.prepare(request.names)
             authorizer = Authorizer(client, solver, scope)
             return flow.carry_out(order, authorizer, cleaner, on_order, on_given_up)
@@ -245,8 +248,8 @@ class _Flow:
         return chain, download.alternates
 
 
-class _Cleaner:
-    """Runs the solver's cleanup exactly once: in a thread beside other work, or at the end."""
+class _Cleaner(AbstractContextManager[None]):
+    """Runs the solver's cleanup exactly once: in a thread beside other work, or when the block ends."""
 
     def __init__(self, solver: ChallengeSolver) -> None:
         self._thread = threading.Thread(target=solver.cleanup, name="cleanup")
@@ -257,9 +260,6 @@ class _Cleaner:
         if not self._started:
             self._started = True
             self._thread.start()
-
-    def __enter__(self) -> _Cleaner:
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Return when the cleanup has ended."""

@@ -99,9 +99,9 @@ class Authorities:
         """The account key, and whether it was made just now."""
         reference = authority.account_key
         path = Path(reference.removeprefix("file:"))
+        if reference.startswith("file:"):
+            _remove_leftovers(path)
         if not reference.startswith("file:") or path.exists():
-            if reference.startswith("file:"):
-                _remove_leftovers(path)
             return self._services.read_secret(reference), False
         if not self._services.may_register:
             raise AccountError(

@@ -6,17 +6,19 @@ import json
 import os
 import socket
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
 from ci_acme.model.records import format_time, parse_time
-from ci_acme.ports import Deadline
+from ci_acme.ports import Deadline, Present
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.journal import Journal, OpenItem, open_items
 from ci_acme.state.orders import Orders
 
 if TYPE_CHECKING:
+    from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
 
 _PREFIX: Final = "run/"
@@ -55,6 +57,7 @@ def announce(engine: Engine, services: Services) -> None:
 
 def withdraw(engine: Engine, services: Services) -> None:
     """This run is over. What its journal still holds is a leftover from now on. Raises `StateError`."""
+    Journal(engine, services.run_id).tidy()
     engine.delete(_PREFIX + services.run_id, expect=ANY)
 
 
@@ -75,6 +78,7 @@ def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
     open_runs = {item.run for item in open_items(engine)}
     for run in dead_runs(engine, services):
         if run not in open_runs:
+            Journal(engine, run).tidy()
             engine.delete(_PREFIX + run, expect=ANY)
     Orders(engine).expire(services.clock.now().timestamp())
     return done
@@ -133,3 +137,19 @@ def process_exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def forget_delivered(jobs: Sequence[Job], services: Services) -> None:
+    """Remove the order of a run that was killed after it had published the certificate. Raises `CiAcmeError`."""
+    orders = Orders(services.state())
+    for job in jobs:
+        for store in job.stores:
+            state = store.read(deadline=services.deadline)
+            order = state.metadata.order if isinstance(state, Present) and state.metadata else None
+            if order is None:
+                continue
+            orders.delivered(job.spec.digest(), order)
+            if store.capabilities.holds_pending:
+                staged = store.staged(deadline=services.deadline)
+                if staged is None or staged.order == order:  # without its first file, nothing can be gone on with
+                    store.unstage(deadline=services.deadline)

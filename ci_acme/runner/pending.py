@@ -122,7 +122,8 @@ class Keeper:
                 continue
             return
         if sealing and self._services.config.state_key is not None:
-            return self._seal(pending)
+            self._seal(pending)
+            return
         if failure is not None:
             raise failure
         if sealing:
@@ -130,7 +131,6 @@ class Keeper:
                 "no store of this certificate can hold its key before it is issued, and there is no state_key to seal "
                 "it in the state: a run that is killed while the CA issues loses the certificate"
             )
-        return None
 
     def _seal(self, pending: PendingOrder) -> None:
         """Raises `DeliveryError`, so that the order is not finalized."""

@@ -15,6 +15,7 @@ from typing import Final
 from ci_acme.state.engine import ANY, Conflict, Engine
 
 _PREFIX: Final = "order/"
+_TEXTS: Final = ("spec_digest", "account", "order", "run")
 LIFE_SECONDS: Final = 7 * 86400.0
 """A CA has forgotten a pending order by then."""
 
@@ -56,6 +57,13 @@ class Orders:
         if found is not None and found[0].order == order:
             self._drop(key, found[1])
 
+    def delivered(self, spec_digest: str, order: str) -> None:
+        """The certificate of this order is in its store: forget it, whichever account made it."""
+        for key in self._engine.list(f"{_PREFIX}{spec_digest}/"):
+            found = self._read(key)
+            if found is not None and found[0].order == order:
+                self._drop(key, found[1])
+
     def expire(self, now: float) -> None:
         """Remove what is too old to be gone on with."""
         for key in self._engine.list(_PREFIX):
@@ -69,9 +77,9 @@ class Orders:
             return None
         try:
             document = json.loads(entry.value)
-            texts = [str(document[name]) for name in ("spec_digest", "account", "order", "run")]
-            sealed = document["sealed"] and base64.b64decode(document["sealed"], validate=True)
-            return OrderUnderWay(*texts, made=float(document["made"]), sealed=sealed), entry.version
+            spec_digest, account, order, run = (str(document[name]) for name in _TEXTS)
+            sealed = None if document["sealed"] is None else base64.b64decode(document["sealed"], validate=True)
+            return OrderUnderWay(spec_digest, account, order, run, float(document["made"]), sealed), entry.version
         except (ValueError, KeyError, TypeError, binascii.Error):
             return None
 

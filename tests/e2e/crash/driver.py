@@ -1,7 +1,8 @@
 """Runs the product in a child process for each line of stdin, with everything imported already.
 
 A line is a JSON object: `directory`, `environ`, `arguments`, `output` (a path without its ending for .out and .err),
-`log` (where steps are listed) and `at` (where to die). The answer is a line with the exit status, negative for a signal.
+`log` (where steps are listed) and `at` (where to die). The answer is a line with the exit status, negative if it was
+killed by a signal.
 """
 
 from __future__ import annotations

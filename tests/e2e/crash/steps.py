@@ -79,9 +79,10 @@ class Steps:
             if self._log is not None:
                 os.write(self._log, f"{step}\n".encode())
         self._die_at(f"before {step}")
-        result = call()
-        self._die_at(f"after {step}")
-        return result
+        try:
+            return call()
+        finally:
+            self._die_at(f"after {step}")
 
     def _die_at(self, place: str) -> None:
         if place == self._at:
