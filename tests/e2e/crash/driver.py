@@ -1,8 +1,8 @@
 """Runs the product in a child process for each line of stdin, with everything imported already.
 
 A line is a JSON object: `directory`, `environ`, `arguments`, `output` (a path without its ending for .out and .err),
-`log` (where steps are listed) and `at` (where to die). The answer is a line with the exit status, negative if it was
-killed by a signal.
+`forgetful` (stores hold no key before it is issued), `log` (where steps are listed) and `at` (where to die). The answer
+is a line with the exit status, negative if it was killed by a signal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _MORE = ("ci_acme.dns.engine", "ci_acme.state.sqlite", "ci_acme_providers.files.
 def main() -> None:
     for name in (*_MODULES, *_MORE):
         importlib.import_module(name)
+    from ci_acme.ports import StoreCapabilities
+    from ci_acme_providers.files.adapter import FileStore
     from tests.e2e.crash.steps import Steps
 
     for line in sys.stdin:
@@ -30,6 +32,8 @@ def main() -> None:
             _become(task)
             steps = Steps(task.get("log") and Path(task["log"]), task.get("at"))
             steps.install()
+            if task["forgetful"]:
+                FileStore.capabilities = property(lambda _: StoreCapabilities(holds_pending=False, returns_key=True))
             from ci_acme.cli import main as product
 
             status = product(task["arguments"])

@@ -18,8 +18,16 @@ from tests.servers.bind import Bind
 from tests.servers.pebble import Pebble
 
 _EXPECTED = re.compile(
-    r"ci-acme\.yaml|ca\.pem|\.ci-acme/(account\.pem|state\.db)|certs/web/(privkey|cert|chain|fullchain|metadata)\.\w+"
+    r"ci-acme\.yaml|\.ci-acme/(account\.pem|state\.db)|(certs|copies)/web/(privkey|cert|chain|fullchain|metadata)\.\w+"
 )
+SCENARIOS = {
+    "first": "no account, no certificate",
+    "renewal": "a certificate is replaced by one with one name more, in two stores",
+    "sealed": "no store can hold a key before it is issued: it is sealed in the state",
+}
+
+
+_STATE_KEY = "a-state-key-of-thirty-two-bytes-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,10 @@ class Verdict:
 class Matrix:
     """One CA, one name server and one driver; every point has a directory and a name of its own."""
 
-    def __init__(self, directory: Path, pebble: Pebble, bind: Bind, driver: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, directory: Path, pebble: Pebble, bind: Bind, driver: subprocess.Popen[str], scenario: str
+    ) -> None:
+        self._scenario = scenario
         self._directory = directory
         self._pebble = pebble
         self._bind = bind
@@ -72,9 +83,11 @@ class Matrix:
 
     def try_at(self, at: str) -> Verdict:
         """Kill a run there, make it again, clean up, and look."""
-        before = self.seen()
         lab = self._lab()
+        before = self.seen()
         verdict = Verdict(at, killed=self._run(lab, ["issue"], at=at) == -9)
+        if self._scenario == "renewal":
+            verdict.problems += self._store_problems(lab, interrupted=True)
         for command in ("issue", "cleanup"):
             status = self._run(lab, [command])
             if status != 0:
@@ -98,6 +111,14 @@ class Matrix:
         directory.mkdir()
         lab = Lab(directory, self._pebble, self._bind)
         lab.web["names"] = self._names(lab)
+        if self._scenario == "renewal":
+            lab.web["names"] = self._names(lab)[:1]
+            lab.web["stores"].append({"provider": "file", "directory": "copies"})
+            lab.write()
+            assert self._run(lab, ["issue"]) == 0, self._said(lab)
+            lab.web["names"] = self._names(lab)
+        if self._scenario == "sealed":
+            lab.config["state_key"] = "env:STATE_KEY"
         lab.write()
         return lab
 
@@ -109,7 +130,8 @@ class Matrix:
     def _run(self, lab: Lab, arguments: Sequence[str], **more: Any) -> int:
         task = {
             "directory": str(lab.directory),
-            "environ": lab.environment(),
+            "environ": lab.environment({"STATE_KEY": _STATE_KEY}),
+            "forgetful": self._scenario == "sealed",
             "arguments": list(arguments),
             "output": str(lab.directory.with_suffix("")),
             **{key: str(value) for key, value in more.items()},
@@ -126,14 +148,11 @@ class Matrix:
 
     def _problems(self, lab: Lab, done: Seen) -> Iterator[str]:
         """Every promise that was not kept."""
-        if done.accounts != 1:
+        if done.accounts != (self._scenario != "renewal"):
             yield f"{done.accounts} accounts"
         if done.certificates != 1:
             yield f"{done.certificates} certificates issued"
-        try:
-            check_store(lab.store, self._names(lab))
-        except (AssertionError, OSError, ValueError) as error:
-            yield f"the store: {error!r}"
+        yield from self._store_problems(lab)
         left = self._bind.leftovers()
         if left:
             yield f"records left: {left}"
@@ -141,6 +160,21 @@ class Matrix:
         yield from (f"state left: {what}" for what in _state(lab))
         files = [path.relative_to(lab.directory).as_posix() for path in lab.directory.rglob("*") if path.is_file()]
         yield from (f"file left: {name}" for name in files if not _EXPECTED.fullmatch(name))
+
+    def _store_problems(self, lab: Lab, *, interrupted: bool = False) -> list[str]:
+        """Whether every store has the certificate; after an interrupted run, whether each has a whole one."""
+        problems: list[str] = []
+        for settings in lab.web["stores"]:
+            store = lab.directory / settings["directory"] / "web"
+            try:
+                check_store(store, self._names(lab))
+            except (AssertionError, OSError, ValueError) as error:
+                try:
+                    assert interrupted
+                    check_store(store, self._names(lab)[:1])
+                except (AssertionError, OSError, ValueError):
+                    problems.append(f"{settings['directory']}: {error!r}")
+        return problems
 
 
 def _state(lab: Lab) -> list[str]:
@@ -154,7 +188,7 @@ def _state(lab: Lab) -> list[str]:
 
 
 @contextmanager
-def laboratory(directory: Path) -> Iterator[Matrix]:
+def laboratory(directory: Path, scenario: str) -> Iterator[Matrix]:
     """A matrix with servers and a driver of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     points = directory / "points"
@@ -171,7 +205,7 @@ def laboratory(directory: Path) -> Iterator[Matrix]:
             text=True,
         ) as driver,
     ):
-        yield Matrix(points, pebble, bind, driver)
+        yield Matrix(points, pebble, bind, driver, scenario)
 
 
 def places(steps: Sequence[str]) -> list[str]:
