@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from ci_acme.ca.authorize import Authorizer, Pace
 from ci_acme.ca.client import AcmeClient
@@ -24,11 +25,16 @@ from ci_acme.errors import (
     CertificateRejected,
     ChallengeFailed,
     CiAcmeError,
+    DeliveryError,
     OrderRefused,
     RateLimited,
+    StateError,
 )
 from ci_acme.model.material import CertificateFacts
 from ci_acme.ports import ChallengeSolver
+
+GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError)
+"""Errors that say nothing against an order: it stays, and a later run goes on with it."""
 
 
 def ignore_order(order: str | Order) -> None:
@@ -178,7 +184,7 @@ class _Flow:
                 authorizer.prove(order)
                 on_order(order.url)
                 ready = authorizer.wait(order)
-            except (CaUnreachable, CaTimeout, RateLimited):
+            except GONE_ON_WITH:
                 raise
             except CiAcmeError:
                 cleaner.start()

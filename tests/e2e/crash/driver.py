@@ -1,8 +1,8 @@
 """Runs the product in a child process for each line of stdin, with everything imported already.
 
 A line is a JSON object: `directory`, `environ`, `arguments`, `output` (a path without its ending for .out and .err),
-`forgetful` (stores hold no key before it is issued), `log` (where steps are listed) and `at` (where to die). The answer
-is a line with the exit status, negative if it was killed by a signal.
+`forgetful` (stores hold no key before it is issued), `log` (where steps are listed), `at` and `what` (see
+`Steps`). The answer is a line with the exit status, negative if it was killed by a signal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _become(task)
-            steps = Steps(task.get("log") and Path(task["log"]), task.get("at"))
+            steps = Steps(task.get("log") and Path(task["log"]), task.get("at"), task.get("what", "kill"))
             steps.install()
             if task["forgetful"]:
                 FileStore.capabilities = property(lambda _: StoreCapabilities(holds_pending=False, returns_key=True))

@@ -24,7 +24,10 @@ SCENARIOS = {
     "first": "no account, no certificate",
     "renewal": "a certificate is replaced by one with one name more, in two stores",
     "sealed": "no store can hold a key before it is issued: it is sealed in the state",
+    "full": "no kill: the disk of the state is full from this step on",
+    "gone": "no kill: the files of the state are removed at this step",
 }
+_KILLED = -9
 
 
 _STATE_KEY = "a-state-key-of-thirty-two-bytes-"
@@ -47,12 +50,17 @@ class Seen:
 
 @dataclass(slots=True)
 class Verdict:
-    """What came of one point. `problems` is empty if all promises were kept; `killed` says whether it was reached."""
+    """What came of one point. `problems` is empty if all promises were kept; `status` is of the first run."""
 
     at: str
-    killed: bool
+    status: int
     orders: int = 0
     problems: list[str] = field(default_factory=list[str])
+
+    @property
+    def killed(self) -> bool:
+        """Whether the first run came to the point, and died there."""
+        return self.status == _KILLED
 
     @property
     def extra(self) -> int:
@@ -82,10 +90,14 @@ class Matrix:
         return log.read_text().splitlines()
 
     def try_at(self, at: str) -> Verdict:
-        """Kill a run there, make it again, clean up, and look."""
+        """Kill a run there (or let something else happen), make it again, clean up, and look."""
         lab = self._lab()
         before = self.seen()
-        verdict = Verdict(at, killed=self._run(lab, ["issue"], at=at) == -9)
+        what = self._scenario if self._scenario in {"full", "gone"} else "kill"
+        status = self._run(lab, ["issue"], at=at, what=what)
+        verdict = Verdict(at, status)
+        if what != "kill" and status not in {0, 2}:
+            verdict.problems.append(f"ends with {status}: {self._said(lab)}")
         if self._scenario == "renewal":
             verdict.problems += self._store_problems(lab, interrupted=True)
         for command in ("issue", "cleanup"):
@@ -179,6 +191,8 @@ class Matrix:
 
 def _state(lab: Lab) -> list[str]:
     """What the state still holds, but for accounts."""
+    if not (lab.directory / ".ci-acme" / "state.db").exists():
+        return []
     database = sqlite3.connect(lab.directory / ".ci-acme" / "state.db")
     try:
         keys = [key for (key,) in database.execute("SELECT key FROM entries") if not key.startswith("account/")]

@@ -29,13 +29,19 @@ _OURS = re.compile(r"[/\\](?:ci_acme|ci_acme_providers)[/\\]")
 
 
 class Steps:
-    """Counts the steps of this process; `at` is `before STEP` or `after STEP`, where it kills itself."""
+    """Counts the steps of this process; `at` is `before STEP` or `after STEP`, where something happens to it.
 
-    def __init__(self, log: Path | None, at: str | None) -> None:
+    `what`: `kill`; `full`, from then on the disk of the state is full; `gone`, the files of the state are removed.
+    """
+
+    def __init__(self, log: Path | None, at: str | None, what: str = "kill") -> None:
+        self._what = what
+        self._full = False
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._log = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._at = at
+        self._unlink = os.unlink
 
     def install(self) -> None:
         """Wrap everything; for the rest of the process."""
@@ -64,10 +70,13 @@ class Steps:
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
                 if sql != "COMMIT":
                     return super().execute(sql, *values)
-                done: sqlite3.Cursor = steps._around(
-                    f"commit {_caller()}", lambda: super(Connection, self).execute(sql)
-                )
+                done: sqlite3.Cursor = steps._around(f"commit {_caller()}", self._commit)
                 return done
+
+            def _commit(self) -> sqlite3.Cursor:
+                if steps._full:
+                    raise sqlite3.OperationalError("database or disk is full")
+                return super().execute("COMMIT")
 
         connect = sqlite3.connect
         sqlite3.connect = lambda *arguments, **more: connect(*arguments, factory=Connection, **more)
@@ -78,15 +87,20 @@ class Steps:
             step = f"{label} {self._counts[label]}"
             if self._log is not None:
                 os.write(self._log, f"{step}\n".encode())
-        self._die_at(f"before {step}")
+        self._happen(f"before {step}")
         try:
             return call()
         finally:
-            self._die_at(f"after {step}")
+            self._happen(f"after {step}")
 
-    def _die_at(self, place: str) -> None:
-        if place == self._at:
+    def _happen(self, place: str) -> None:
+        if place != self._at:
+            return
+        if self._what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        self._full = self._what == "full"
+        for path in Path(".ci-acme").glob("state.db*") if self._what == "gone" else ():
+            self._unlink(path)
 
 
 def _handler(url: str) -> str:
