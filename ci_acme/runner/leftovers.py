@@ -140,16 +140,19 @@ def process_exists(pid: int) -> bool:
 
 
 def forget_delivered(jobs: Sequence[Job], services: Services) -> None:
-    """Remove the order of a run that was killed after it had published the certificate. Raises `CiAcmeError`."""
+    """Remove the order of a run that was killed after it had published the certificate. Raises `CiAcmeError`.
+
+    Stores are looked at only if the state has an order under way.
+    """
     orders = Orders(services.state())
-    for job in jobs:
+    for job in jobs if orders.any() else ():
         for store in job.stores:
             state = store.read(deadline=services.deadline)
             order = state.metadata.order if isinstance(state, Present) and state.metadata else None
             if order is None:
                 continue
-            orders.delivered(job.spec.digest(), order)
             if store.capabilities.holds_pending:
                 staged = store.staged(deadline=services.deadline)
                 if staged is None or staged.order == order:  # without its first file, nothing can be gone on with
                     store.unstage(deadline=services.deadline)
+            orders.delivered(job.spec.digest(), order)

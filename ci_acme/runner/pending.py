@@ -97,13 +97,16 @@ class Keeper:
         self._hold(PendingOrder(self._digest, self._spec.directory, self.account, order, key, certificate))
 
     def forget(self, order: str) -> None:
-        """The order has come to an end. Raises `DeliveryError`; the state's own trouble is a warning."""
+        """The order has come to an end. Raises `DeliveryError`; the state's own trouble is a warning.
+
+        The state is last: what it does not speak of any more is nowhere.
+        """
+        for store in self._holders:
+            store.unstage(deadline=self._services.deadline)
         try:
             Orders(self._services.state()).forget(self._digest, self.account, order)
         except StateError as error:
             self._scope.warn(f"the state still has the order {order}: {error.message}")
-        for store in self._holders:
-            store.unstage(deadline=self._services.deadline)
 
     def _record(self, order: str, sealed: bytes | None = None) -> None:
         made = self._services.clock.now().timestamp()

@@ -57,6 +57,10 @@ class Orders:
         if found is not None and found[0].order == order:
             self._drop(key, found[1])
 
+    def any(self) -> bool:
+        """Whether there is one, of whatever run."""
+        return bool(self._engine.list(_PREFIX))
+
     def delivered(self, spec_digest: str, order: str) -> None:
         """The certificate of this order is in its store: forget it, whichever account made it."""
         for key in self._engine.list(f"{_PREFIX}{spec_digest}/"):

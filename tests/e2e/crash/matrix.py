@@ -89,6 +89,12 @@ class Matrix:
         assert status == 0, self._said(lab)
         return log.read_text().splitlines()
 
+    def kill(self, at: str) -> Lab:
+        """Kill a run there, and leave everything as it is then."""
+        lab = self._lab()
+        assert self._run(lab, ["issue"], at=at) == _KILLED, self._said(lab)
+        return lab
+
     def try_at(self, at: str) -> Verdict:
         """Kill a run there (or let something else happen), make it again, clean up, and look."""
         lab = self._lab()
