@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from ci_acme.ca.authorize import Authorizer, Pace
 from ci_acme.ca.client import AcmeClient
@@ -23,10 +25,21 @@ from ci_acme.errors import (
     CertificateRejected,
     ChallengeFailed,
     CiAcmeError,
+    DeliveryError,
+    LeaseLost,
     OrderRefused,
+    RateLimited,
+    StateError,
 )
 from ci_acme.model.material import CertificateFacts
 from ci_acme.ports import ChallengeSolver
+
+GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost)
+"""Errors that say nothing against an order: it stays, and a later run goes on with it."""
+
+
+def ignore_order(order: str | Order) -> None:
+    """The listener of those who do not keep orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +80,21 @@ def obtain(
     scope: Scope,
     on_order: Callable[[str], None],
     before_finalize: Callable[[], None] = lambda: None,
+    on_made: Callable[[str], None] = ignore_order,
+    on_given_up: Callable[[Order], None] = ignore_order,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
-    `on_order` is called once with the order's URL before it is finalized: what makes the order resumable must be
-    durable when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the
-    flow. The solver's cleanup runs beside finalizing, and has ended when this returns or raises.
+    `on_made` is called with the order's URL as soon as there is one. `on_order` is called once before it is finalized:
+    what makes the order resumable must be durable when it returns. `before_finalize` is called right before each
+    request to finalize; what it raises ends the flow. `on_given_up` is called with an order that is left pending for
+    good. The solver's cleanup runs beside it and beside finalizing, and has ended when this returns or raises.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope, before_finalize)
     cleaner = _Cleaner(solver)
-    try:
+    with cleaner:
         solver.prepare(request.names)
         order = client.new_order(
             scope,
@@ -88,19 +104,9 @@ def obtain(
             not_before=request.not_before,
             not_after=request.not_after,
         )
+        on_made(order.url)
         scope.step(f"ordered {_count(request.names)} at {client.host}")
-        if order.status == "pending":
-            authorizer = Authorizer(client, solver, scope)
-            authorizer.prove(order)
-            flow.dns_seconds = authorizer.dns_seconds
-            on_order(order.url)
-            order = authorizer.wait(order)
-            cleaner.start()
-        else:
-            on_order(order.url)
-        return flow.finish(order)
-    finally:
-        cleaner.finish()
+        return flow.carry_out(order, Authorizer(client, solver, scope), cleaner, on_order, on_given_up)
 
 
 def resume(
@@ -110,11 +116,15 @@ def resume(
     *,
     scope: Scope,
     before_finalize: Callable[[], None] = lambda: None,
+    solver: ChallengeSolver | None = None,
+    on_order: Callable[[str], None] = ignore_order,
+    on_given_up: Callable[[Order], None] = ignore_order,
 ) -> Issued | None:
-    """Go on with an order of an earlier run, made for the same names and key. No DNS.
+    """Go on with an order of an earlier run for the same names; once it was finalized, also with the same key.
 
-    None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
-    certificate for another key. Raises what `obtain` raises while the CA is out of reach.
+    None if it cannot be used: unknown to the CA or not ours, invalid, for other names, with a certificate for another
+    key, or still pending where there is no solver. Raises what `obtain` raises while the CA is out of reach, and when
+    a name of a pending order cannot be proven.
     """
     try:
         order = client.order(scope, order_url)
@@ -123,11 +133,24 @@ def resume(
     except CaError as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
-    if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
+    usable = {"pending", "ready", "processing", "valid"} if solver else {"ready", "processing", "valid"}
+    if order.status not in usable or order.names != frozenset(request.names):
         return None
+    flow = _Flow(client, request, scope, before_finalize)
+    authorizer: Authorizer | None = None
     try:
-        return _Flow(client, request, scope, before_finalize).finish(order)
+        if solver is None or order.status != "pending":
+            if order.status == "ready":
+                on_order(order.url)
+            return flow.finish(order)
+        cleaner = _Cleaner(solver)
+        with cleaner:
+            solver.prepare(request.names)
+            authorizer = Authorizer(client, solver, scope)
+            return flow.carry_out(order, authorizer, cleaner, on_order, on_given_up)
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
+        if authorizer is not None and authorizer.answered:
+            raise  # a new order would come to the same end
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
 
@@ -142,7 +165,7 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
 
 
 class _Flow:
-    """The second half: from `ready` to a verified chain."""
+    """From an order to a verified chain."""
 
     def __init__(
         self, client: AcmeClient, request: OrderRequest, scope: Scope, before_finalize: Callable[[], None]
@@ -153,6 +176,32 @@ class _Flow:
         self.scope = scope
         self.dns_seconds = 0.0
         self._begun = client.clock.monotonic()
+
+    def carry_out(
+        self,
+        order: Order,
+        authorizer: Authorizer,
+        cleaner: _Cleaner,
+        on_order: Callable[[str], None],
+        on_given_up: Callable[[Order], None],
+    ) -> Issued:
+        """Prove the names and finish. An order that a later run may go on with is not given up."""
+        if order.status == "pending":
+            try:
+                authorizer.prove(order)
+                on_order(order.url)
+                ready = authorizer.wait(order)
+            except GONE_ON_WITH:
+                raise
+            except CiAcmeError:
+                cleaner.start()
+                on_given_up(order)
+                raise
+            self.dns_seconds = authorizer.dns_seconds
+            cleaner.start()
+            return self.finish(ready)
+        on_order(order.url)
+        return self.finish(order)
 
     def finish(self, order: Order) -> Issued:
         """Finalize, wait, download, verify."""
@@ -213,22 +262,22 @@ class _Flow:
         return chain, download.alternates
 
 
-class _Cleaner:
-    """Runs the solver's cleanup exactly once: in a thread beside other work, or at the end."""
+class _Cleaner(AbstractContextManager[None]):
+    """Runs the solver's cleanup exactly once: in a thread beside other work, or when the block ends."""
 
     def __init__(self, solver: ChallengeSolver) -> None:
         self._thread = threading.Thread(target=solver.cleanup, name="cleanup")
         self._started = False
 
     def start(self) -> None:
-        """Begin now."""
-        self._started = True
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Return when the cleanup has ended."""
+        """Begin now, unless it has begun."""
         if not self._started:
-            self.start()
+            self._started = True
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Return when the cleanup has ended."""
+        self.start()
         self._thread.join()
 
 

@@ -13,6 +13,7 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, parse_hmac_key
 from ci_acme.ca.lifecycle import register
+from ci_acme.ca.lost import LostOrders
 from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_text
 from ci_acme.connect import is_loopback
@@ -35,6 +36,7 @@ class Authorities:
         self._clients: dict[str, AcmeClient] = {}
         self._new: dict[str, bool] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
+        self._lost = {name: LostOrders() for name in services.config.authorities}
 
     def client(self, name: str, scope: Scope) -> AcmeClient:
         """The client of a CA, with an account that exists.
@@ -97,6 +99,10 @@ class Authorities:
         hmac_key = parse_hmac_key(self._services.read_secret(section.hmac_key), section.hmac_key)
         return ExternalAccount(read_text(section.key_id, self._services.environ), hmac_key, section.alg)
 
+    def lost_orders(self, name: str) -> LostOrders:
+        """The orders of our account at a CA that no run remembers."""
+        return self._lost[name]
+
     # --- the account ---
 
     def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> None:
@@ -149,7 +155,10 @@ class Authorities:
     def _make_key(self, authority: Authority) -> bool:
         """Make the account key where there is none and a run may; whether it was made just now."""
         key_file = KeyFile.of(authority.account_key)
-        if key_file is None or key_file.path.exists():
+        if key_file is None:
+            return False
+        if key_file.path.exists():
+            key_file.tidy()
             return False
         if not self._services.may_register:
             raise AccountError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,16 @@ class Connections:
                 bundle = Path(ca_bundle) if ca_bundle else None
                 pool = self._pools[ca_bundle] = HttpsPool(ca_bundle=bundle, observe=self._seen)
             return pool
+
+    @contextmanager
+    def apart(self, ca_bundle: str | None) -> Generator[HttpsPool]:
+        """Connections that `abort` does not end, for the last requests of a run that was told to stop."""
+        bundle = Path(ca_bundle) if ca_bundle else None
+        pool = HttpsPool(ca_bundle=bundle, observe=self._seen)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
     def renewal_window(self, authority: str, url: str, scope: Scope) -> Window:
         """One answer of a renewalInfo resource, unauthenticated. Raises `CaError`."""

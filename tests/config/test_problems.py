@@ -77,14 +77,19 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: polici: unknown key; did you mean 'policy'? allowed: version, state, "
-                "authorities, dns, resolver, certificates, policy"
+                "state_key, authorities, dns, resolver, certificates, policy"
             )
         ],
     ),
     (
         "version: 1",
         "version: 1\nqqqqqqq: x",
-        [("2:1: qqqqqqq: unknown key; allowed: version, state, authorities, dns, resolver, certificates, policy")],
+        [
+            (
+                "2:1: qqqqqqq: unknown key; allowed: "
+                "version, state, state_key, authorities, dns, resolver, certificates, policy"
+            )
+        ],
     ),
     (
         "version: 1",

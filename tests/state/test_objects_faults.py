@@ -13,7 +13,6 @@ from ci_acme.state.engine import ABSENT, ANY, Conflict, Engine, usable_state
 from ci_acme.state.memory import MemoryEngine
 from ci_acme.state.objects import ObjectEngine, open_objects
 from tests.servers.buckets import (
-    Answer,
     Buckets,
     Call,
     Fault,
