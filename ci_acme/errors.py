@@ -23,6 +23,7 @@ __all__ = [
     "CertificateRejected",
     "ChallengeFailed",
     "CiAcmeError",
+    "ClockError",
     "ConfigError",
     "DeliveryError",
     "DnsCredentialsError",
@@ -154,6 +155,10 @@ class StateUnavailable(StateError, code="state.unavailable", retryable=True):
 
 class StateBusy(StateError, code="state.busy", retryable=True):
     """Another process holds what runs share for too long. Going on alone could order what that process orders."""
+
+
+class ClockError(ConfigError, code="host.clock", fault=Fault.HOST):
+    """This machine's clock is more than an hour off; nothing was ordered."""
 
 
 class StoreNotWritable(ConfigError, code="store.not_writable", fault=Fault.STORE, retryable=True):

@@ -78,6 +78,11 @@ class Authorizer:
         self._answering = 0.0
         self.dns_seconds = 0.0
 
+    @property
+    def answered(self) -> bool:
+        """Whether the CA was told to look at any challenge."""
+        return bool(self._answers)
+
     def prove(self, order: Order) -> None:
         """Publish the values of all names that are not proven yet, and answer each as soon as it is there."""
         todo: dict[Challenge, tuple[Authorization, AcmeChallenge]] = {}

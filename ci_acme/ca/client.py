@@ -69,12 +69,26 @@ class AcmeClient:
         self._signed: AcmeTransport | None = None
         self._account: str | None = None
         self._recover: Callable[[Scope, str], str] | None = None
+        self._clock_error: float | None = None
 
     # --- the CA ---
 
     def directory(self, scope: Scope) -> Directory:
         """The CA's directory, from its first reading on without a request."""
         return self._open(scope)[0]
+
+    def clock_error(self, scope: Scope) -> float | None:
+        """Seconds by which this machine's clock is ahead of the CA's; None if the CA does not say (RFC 9110 6.6.1)."""
+        self._open(scope)
+        return self._clock_error
+
+    def over(self, http: Http, clock: Clock) -> AcmeClient:
+        """The same account over other connections and another clock; costs no request before its first use."""
+        other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock)
+        other._account = self._account
+        if self._directory is not None:
+            other._begin(self._directory)
+        return other
 
     @property
     def host(self) -> str:
@@ -168,6 +182,10 @@ class AcmeClient:
         """A request by the account, for what is not about orders. Raises what the others raise."""
         return self._post(scope, url, payload, kind=kind, what=what)
 
+    def look(self, scope: Scope, url: str, *, kind: str, what: str) -> Reply:
+        """A POST-as-GET (RFC 8555 section 6.3)."""
+        return self._post(scope, url, None, kind=kind, what=what)
+
     # --- orders ---
 
     def new_order(
@@ -205,7 +223,7 @@ class AcmeClient:
 
     def order(self, scope: Scope, url: str, *, known: Order | None = None) -> Order:
         """The order as it is now. `known` is an earlier view: its names and authorizations must not have changed."""
-        order = Order.from_reply(self._post(scope, url, None, kind="order", what="show the order"), url)
+        order = Order.from_reply(self.look(scope, url, kind="order", what="show the order"), url)
         if known is not None:
             _expect_names(order, known.names)
             if set(order.authorizations) != set(known.authorizations):
@@ -216,9 +234,7 @@ class AcmeClient:
         """The authorizations at `urls`, several at a time."""
 
         def fetch(url: str) -> Authorization:
-            return Authorization.from_reply(
-                self._post(scope, url, None, kind="authorization", what="show an authorization")
-            )
+            return Authorization.from_reply(self.look(scope, url, kind="authorization", what="show an authorization"))
 
         return self.map(fetch, urls)
 
@@ -236,6 +252,10 @@ class AcmeClient:
             current = now.challenge(challenge.type)
             if now.status == "pending" and current is not None and current.status == "pending":
                 raise
+
+    def deactivate(self, scope: Scope, url: str) -> None:
+        """Give up a pending authorization (RFC 8555 section 7.5.2). Its order becomes invalid."""
+        self._post(scope, url, {"status": "deactivated"}, kind="authorization", what="deactivate an authorization")
 
     def txt_value(self, challenge: AcmeChallenge) -> str:
         """What the TXT record for a dns-01 challenge must hold."""
@@ -270,9 +290,15 @@ class AcmeClient:
         with self._lock:
             if self._directory is None or self._signed is None:
                 reply = self.transport.get(self.directory_url, kind="directory", what="show its directory", scope=scope)
-                self._directory = Directory.from_reply(reply)
-                self._signed = AcmeTransport(self.transport, self.signer, self._directory.new_nonce)
+                date = reply.date
+                self._clock_error = None if date is None else (self.clock.now() - date).total_seconds()
+                return self._begin(Directory.from_reply(reply))
             return self._directory, self._signed
+
+    def _begin(self, directory: Directory) -> tuple[Directory, AcmeTransport]:
+        self._directory = directory
+        self._signed = AcmeTransport(self.transport, self.signer, directory.new_nonce)
+        return directory, self._signed
 
     def _new_account(self, scope: Scope, payload: Mapping[str, Any], what: str) -> str:
         with self._lock:  # two certificates of a run do not look for the account twice

@@ -78,6 +78,7 @@ class Order:
     certificate: str | None = None
     error: Problem | None = None
     retry_after: float | None = None
+    profile: str | None = None
 
     @classmethod
     def from_reply(cls, reply: Reply, url: str) -> Order:
@@ -93,6 +94,7 @@ class Order:
             certificate=_optional_url(document, "certificate", url),
             error=Problem.from_json(error) if isinstance(error, Mapping) else None,
             retry_after=reply.retry_after,
+            profile=clean(document.get("profile")) or None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,7 +27,11 @@ from ci_acme.errors import (
     CertificateRejected,
     ChallengeFailed,
     CiAcmeError,
+    DeliveryError,
+    LeaseLost,
     OrderRefused,
+    RateLimited,
+    StateError,
 )
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.spec import Expectation
@@ -36,6 +41,12 @@ SECOND_ATTEMPT: Final = 5.0
 """Seconds between a challenge that failed for a passing reason and the second order."""
 LIFETIME_SLACK: Final = timedelta(hours=1)
 """How far from the time that was asked for the end of a certificate may be without a word."""
+GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost)
+"""Errors that say nothing against an order: it stays, and a later run goes on with it."""
+
+
+def ignore_order(order: str | Order) -> None:
+    """The listener of those who do not keep orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +94,43 @@ def obtain(
     scope: Scope,
     on_order: Callable[[str], None],
     before_finalize: Callable[[], None] = lambda: None,
+    on_made: Callable[[str], None] = ignore_order,
+    on_given_up: Callable[[Order], None] = ignore_order,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
-    `on_order` is called with the order's URL before it is finalized: what makes the order resumable must be durable
-    when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the flow.
-    The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge that failed
-    because the CA could not ask the DNS costs one more order, once.
+    `on_made` is called with the order's URL as soon as there is one. `on_order` is called once before it is finalized:
+    what makes the order resumable must be durable when it returns. `before_finalize` is called right before each
+    request to finalize; what it raises ends the flow. `on_given_up` is called with an order that is left pending for
+    good. The solver's cleanup runs beside it and beside finalizing, and has ended when this returns or raises. A
+    challenge that failed because the CA could not ask the DNS costs one more order, once.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope, before_finalize)
     try:
-        return _attempt(flow, solver, on_order)
+        return _attempt(flow, solver, on_order, on_made, on_given_up)
     except ChallengeFailed as error:
         # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
         if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
             raise
         scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
     scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
-    return _attempt(flow, solver, on_order)
+    return _attempt(flow, solver, on_order, on_made, on_given_up)
 
 
-def _attempt(flow: _Flow, solver: ChallengeSolver, on_order: Callable[[str], None]) -> Issued:
+def _attempt(
+    flow: _Flow,
+    solver: ChallengeSolver,
+    on_order: Callable[[str], None],
+    on_made: Callable[[str], None],
+    on_given_up: Callable[[Order], None],
+) -> Issued:
     """One order to its end."""
     client, request, scope = flow.client, flow.request, flow.scope
     cleaner = _Cleaner(solver)
-    try:
-        account = client.account_url(scope) if request.challenge != DNS else ""
-        solver.prepare(sorted({record_name(request.challenge, name, account) for name in request.names}))
+    with cleaner:
+        _prepare(flow, solver)
         order = client.new_order(
             scope,
             request.names,
@@ -120,19 +139,20 @@ def _attempt(flow: _Flow, solver: ChallengeSolver, on_order: Callable[[str], Non
             not_before=request.not_before,
             not_after=request.not_after,
         )
+        on_made(order.url)
         scope.step(f"ordered {_count(request.names)} at {client.host}")
-        if order.status == "pending":
-            authorizer = Authorizer(client, solver, scope, kind=request.challenge, preauthorized=request.preauthorized)
-            authorizer.prove(order)
-            flow.dns_seconds += authorizer.dns_seconds
-            on_order(order.url)
-            order = authorizer.wait(order)
-            cleaner.start()
-        else:
-            on_order(order.url)
-        return flow.finish(order)
-    finally:
-        cleaner.finish()
+        return flow.carry_out(order, _authorizer(flow, solver), cleaner, on_order, on_given_up)
+
+
+def _prepare(flow: _Flow, solver: ChallengeSolver) -> None:
+    request = flow.request
+    account = flow.client.account_url(flow.scope) if request.challenge != DNS else ""
+    solver.prepare(sorted({record_name(request.challenge, name, account) for name in request.names}))
+
+
+def _authorizer(flow: _Flow, solver: ChallengeSolver) -> Authorizer:
+    request = flow.request
+    return Authorizer(flow.client, solver, flow.scope, kind=request.challenge, preauthorized=request.preauthorized)
 
 
 def resume(
@@ -142,12 +162,16 @@ def resume(
     *,
     scope: Scope,
     before_finalize: Callable[[], None] = lambda: None,
+    solver: ChallengeSolver | None = None,
+    on_order: Callable[[str], None] = ignore_order,
+    on_given_up: Callable[[Order], None] = ignore_order,
 ) -> Issued | None:
-    """Go on with an order of an earlier run, made for the same names and key. No DNS.
+    """Go on with an order of an earlier run for the same names; once it was finalized, also with the same key.
 
-    None if it cannot be used: unknown to the CA or not ours, still pending, invalid, for other names, or with a
-    certificate for another key. Raises what `obtain` raises while the CA is out of reach, and `NotAsExpected` for a
-    certificate that `expect` refuses: a new order would give such a one again.
+    None if it cannot be used: unknown to the CA or not ours, invalid, for other names, with a certificate for another
+    key, or still pending where there is no solver. Raises what `obtain` raises while the CA is out of reach and when a
+    name of a pending order cannot be proven, and `NotAsExpected` for a certificate that `expect` refuses: a new order
+    would give such a one again.
     """
     try:
         order = client.order(scope, order_url)
@@ -156,13 +180,26 @@ def resume(
     except CaError as error:
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
-    if order.status not in {"ready", "processing", "valid"} or order.names != frozenset(request.names):
+    usable = {"pending", "ready", "processing", "valid"} if solver else {"ready", "processing", "valid"}
+    if order.status not in usable or order.names != frozenset(request.names):
         return None
+    flow = _Flow(client, request, scope, before_finalize)
+    authorizer: Authorizer | None = None
     try:
-        return _Flow(client, request, scope, before_finalize).finish(order)
+        if solver is None or order.status != "pending":
+            if order.status == "ready":
+                on_order(order.url)
+            return flow.finish(order)
+        cleaner = _Cleaner(solver)
+        with cleaner:
+            _prepare(flow, solver)
+            authorizer = _authorizer(flow, solver)
+            return flow.carry_out(order, authorizer, cleaner, on_order, on_given_up)
     except NotAsExpected:
         raise
     except (OrderRefused, ChallengeFailed, CertificateRejected, CaProtocolError) as error:
+        if authorizer is not None and authorizer.answered:
+            raise  # a new order would come to the same end
         scope.warn(f"the order of an earlier run cannot be used: {error.message}")
         return None
 
@@ -178,7 +215,7 @@ def accept(pem: bytes, request: OrderRequest, *, order_url: str, now: datetime) 
 
 
 class _Flow:
-    """The second half: from `ready` to a verified chain."""
+    """From an order to a verified chain."""
 
     def __init__(
         self, client: AcmeClient, request: OrderRequest, scope: Scope, before_finalize: Callable[[], None]
@@ -189,6 +226,32 @@ class _Flow:
         self.scope = scope
         self.dns_seconds = 0.0
         self._begun = client.clock.monotonic()
+
+    def carry_out(
+        self,
+        order: Order,
+        authorizer: Authorizer,
+        cleaner: _Cleaner,
+        on_order: Callable[[str], None],
+        on_given_up: Callable[[Order], None],
+    ) -> Issued:
+        """Prove the names and finish. An order that a later run may go on with is not given up."""
+        if order.status == "pending":
+            try:
+                authorizer.prove(order)
+                on_order(order.url)
+                ready = authorizer.wait(order)
+            except GONE_ON_WITH:
+                raise
+            except CiAcmeError:
+                cleaner.start()
+                on_given_up(order)
+                raise
+            self.dns_seconds += authorizer.dns_seconds
+            cleaner.start()
+            return self.finish(ready)
+        on_order(order.url)
+        return self.finish(order)
 
     def finish(self, order: Order) -> Issued:
         """Finalize, wait, download, verify."""
@@ -262,22 +325,22 @@ class _Flow:
         return chain, download.alternates
 
 
-class _Cleaner:
-    """Runs the solver's cleanup exactly once: in a thread beside other work, or at the end."""
+class _Cleaner(AbstractContextManager[None]):
+    """Runs the solver's cleanup exactly once: in a thread beside other work, or when the block ends."""
 
     def __init__(self, solver: ChallengeSolver) -> None:
         self._thread = threading.Thread(target=solver.cleanup, name="cleanup")
         self._started = False
 
     def start(self) -> None:
-        """Begin now."""
-        self._started = True
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Return when the cleanup has ended."""
+        """Begin now, unless it has begun."""
         if not self._started:
-            self.start()
+            self._started = True
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Return when the cleanup has ended."""
+        self.start()
         self._thread.join()
 
 

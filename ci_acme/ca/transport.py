@@ -106,6 +106,11 @@ class Reply:
         value = self.response.headers.get("Location")
         return join_url(self.url, value) if value else None
 
+    @property
+    def date(self) -> datetime | None:
+        """When the CA says that it answered."""
+        return _http_date(self.response.headers.get("Date"))
+
     def links(self, relation: str) -> list[str]:
         """The targets of Link fields with this relation."""
         return parse_links(self.response.headers.get_all("Link"), relation, self.url)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ci_acme.cli.console import Console
 from ci_acme.cli.options import parse
+from ci_acme.cli.signals import EarlySignals
 from ci_acme.errors import CiAcmeError, InternalError
 
 
@@ -19,6 +20,12 @@ def run(arguments: list[str]) -> int:
     """Parse, dispatch, and turn every way out into an exit status and one result document."""
     gc.disable()  # a run is short and small: collecting costs a tenth of its CPU and frees nothing that matters
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # they would read every package's entry points
+    early = EarlySignals()
+    with early:
+        return _run(arguments, early)
+
+
+def _run(arguments: list[str], early: EarlySignals) -> int:
     console = Console()
     try:
         options = parse(arguments, os.environ)
@@ -34,7 +41,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
         return 1
     except Exception as error:  # the one place where a defect of ours becomes a message
-        return _defect(error, console, arguments)
+        return _fail(early.came, console, arguments) if early.came else _defect(error, console, arguments)
     finally:
         console.close()
     return status

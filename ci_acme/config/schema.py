@@ -253,6 +253,11 @@ class Config(Settings):
         description="What runs remember and share: sqlite:PATH on one machine, postgresql://USER@HOST/DATABASE for "
         "many runners (password by PGPASSWORD or PGPASSFILE); later s3://…, gs://… and az://….",
     )
+    state_key: SecretReference | None = Field(
+        None,
+        description="A reference to 32 random bytes or more: seals certificate keys in the state before they are "
+        "issued, where no store of a certificate can hold them.",
+    )
     authorities: dict[fields.Label, Authority] = Field(min_length=1, description="The CAs, by a name of your choice.")
     dns: tuple[DnsEntry, ...] = Field(
         (), description="Who serves which zone; the longest zone that is a suffix of the challenge name does."

@@ -279,11 +279,15 @@ class Solver:
         self._count()
         try:
             group.desk.publisher(group.zone).release(placements, deadline)
-            if self._engine.journal is not None:
-                self._engine.journal.released(group.desk.zone, group.zone, pairs)
         except Exception as error:  # said as a warning; the journal still has the values
             with self._lock:
                 self._left += items
             records = "; ".join(f'{name} TXT "{value}"' for name, value in pairs)
             where = f"{group.zone.name} ({group.desk.provider.where})"
             self._notify(Warned(self._certificate, f"left in {where}: {records}; removing failed: {error}"))
+            return
+        try:
+            if self._engine.journal is not None:
+                self._engine.journal.released(group.desk.zone, group.zone, pairs)
+        except CiAcmeError as error:  # the next run removes them once more, which is no harm
+            self._notify(Warned(self._certificate, f"removed, and still in the journal: {error}"))

@@ -12,6 +12,7 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem, load_signer
 from ci_acme.ca.lifecycle import register
+from ci_acme.ca.lost import LostOrders
 from ci_acme.ca.scope import Scope
 from ci_acme.connect import is_loopback
 from ci_acme.errors import AccountError
@@ -35,6 +36,7 @@ class Authorities:
         self._clients: dict[str, AcmeClient] = {}
         self._new: dict[str, bool] = {}
         self._locks = {name: threading.Lock() for name in services.config.authorities}
+        self._lost = {name: LostOrders() for name in services.config.authorities}
 
     def client(self, name: str, scope: Scope) -> AcmeClient:
         """The client of a CA, with an account that exists.
@@ -101,6 +103,10 @@ class Authorities:
         section = self._services.authority(name).external_account
         return None if section is None else external_account(section, self._services)
 
+    def lost_orders(self, name: str) -> LostOrders:
+        """The orders of our account at a CA that no run remembers."""
+        return self._lost[name]
+
     # --- the account ---
 
     def _account(self, client: AcmeClient, name: str, scope: Scope, *, new: bool) -> str:
@@ -166,7 +172,10 @@ class Authorities:
     def _make_key(self, authority: Authority) -> bool:
         """Make the account key where there is none and a run may; whether it was made just now."""
         key_file = KeyFile.of(authority.account_key)
-        if key_file is None or key_file.path.exists():
+        if key_file is None:
+            return False
+        if key_file.path.exists():
+            key_file.tidy()
             return False
         if not self._services.may_register:
             raise AccountError(

@@ -15,6 +15,7 @@ from ci_acme.core.checks import CheckLine
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.requirements import refusal
 from ci_acme.errors import CiAcmeError
+from ci_acme.runner.ca_duties import SKEW_ERROR, SKEW_WARNING
 from ci_acme.runner.rotation import refuse_key_named_twice
 from ci_acme.runner.solvers import known_account
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
     from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
-
-SKEW_WARNING = 60.0
-SKEW_ERROR = 3600.0
 
 
 def check_authority(

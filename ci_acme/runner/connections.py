@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,16 @@ class Connections:
         section = self._services.authority(authority)
         bucket = self.bucket(section.directory_url)
         return Transport(self.pool(section.ca_bundle), self._services.clock, bucket=bucket)
+
+    @contextmanager
+    def apart(self, ca_bundle: str | None) -> Generator[HttpsPool]:
+        """Connections that `abort` does not end, for the last requests of a run that was told to stop."""
+        bundle = Path(ca_bundle) if ca_bundle else None
+        pool = HttpsPool(ca_bundle=bundle, observe=self._seen)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
     def renewal_window(self, authority: str, url: str, scope: Scope) -> Window:
         """One answer of a renewalInfo resource, unauthenticated. Raises `CaError`."""

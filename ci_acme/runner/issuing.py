@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.expect import NotAsExpected
 from ci_acme.ca.inspect import describe
 from ci_acme.ca.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
+from ci_acme.ca.messages import Order
 from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
 from ci_acme.core.budget import OrderKind
 from ci_acme.core.renewal import renewal_time
 from ci_acme.core.report import Outcome
-from ci_acme.errors import CertificateRejected, DeliveryError
-from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder, RenewalMemory
+from ci_acme.errors import CertificateRejected, CiAcmeError, DeliveryError, Interrupted
+from ci_acme.model.material import Bundle, CertificateFacts
+from ci_acme.model.records import Metadata, RenewalMemory
 from ci_acme.model.secret import Secret
-from ci_acme.ports import CertificateStore, Present
+from ci_acme.ports import CertificateStore, ChallengeSolver, Present
+from ci_acme.runner.ca_duties import check_clock, end_order
 from ci_acme.runner.delivery import probe, publish
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.pending import Earlier, Keeper
 from ci_acme.runner.preflight import Preflight
 from ci_acme.runner.solvers import is_preauthorized, solver_for
 
@@ -47,7 +52,7 @@ def issue(
     """
     probe(job.stores, services, job.spec.name)
     work = _Issuing(job, services, outcome, scope, guard)
-    key, issued = work.certificate(None if predecessor is None else _ari_id(predecessor, services))
+    key, issued = work.certificate(None if predecessor is None else _describe(predecessor, services))
     work.publish(key, issued)
 
 
@@ -61,10 +66,10 @@ def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope,
     return True
 
 
-def _ari_id(store: CertificateStore, services: Services) -> str | None:
+def _describe(store: CertificateStore, services: Services) -> CertificateFacts | None:
     state = store.read(deadline=services.deadline)
     try:
-        return describe(state.certificate).ari_id if isinstance(state, Present) else None
+        return describe(state.certificate) if isinstance(state, Present) else None
     except ValueError:
         return None
 
@@ -78,30 +83,27 @@ class _Issuing:
         self._services = services
         self._outcome = outcome
         self._scope = scope
-        self._holders = [store for store in job.stores if store.capabilities.holds_pending]
+        self._keeper = Keeper(job, services, scope, guard)
         self._client: AcmeClient | None = None
 
-    def certificate(self, replaces: str | None) -> tuple[Secret, Issued]:
+    def certificate(self, predecessor: CertificateFacts | None) -> tuple[Secret, Issued]:
         """The key and the verified certificate, from an earlier run's order or from a new one."""
         services, outcome = self._services, self._outcome
         solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
-        kept = self._kept()
-        preflight = None if kept else self._preflight()
+        preflight = None if self._keeper.holds_one() else self._preflight()
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
-            found = self._earlier(client, kept)
+            check_clock(client, self._scope)
+            self._keeper.account = client.account or ""
+            with services.quota.gone_on_with(self._job.spec):
+                found = self._earlier(client, solver, predecessor)
             if found is None:
-                request = self._request(generate_key(self._job.spec.key), replaces)
                 preflight = preflight or self._preflight()
-                keep = self._keeper(client, request)
                 with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
                     preflight.require(client.directory(self._scope).caa_identities, client.account)
-                    issued = obtain(
-                        client, request, solver, scope=self._scope, on_order=keep, before_finalize=self._guard
-                    )
-                found = key_to_pem(request.key), issued
+                    found = self._new(client, solver, predecessor)
             dns_seconds = found[1].dns_seconds
             return found
         finally:
@@ -115,7 +117,12 @@ class _Issuing:
     def earlier_certificate(self) -> tuple[Secret, Issued] | None:
         """The key and certificate of an order of an earlier run."""
         client = self._client = self._services.authorities.client(self._job.spec.authority, self._scope)
-        return self._earlier(client, self._kept())
+        self._keeper.account = client.account or ""
+        solver = solver_for(self._job.spec.authority, self._job.spec.name, self._services)
+        try:
+            return self._earlier(client, solver, None)
+        finally:
+            self._outcome.dns_changes += solver.changes
 
     def publish(self, key: Secret, issued: Issued) -> None:
         """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
@@ -128,8 +135,7 @@ class _Issuing:
         )
         outcome.error = next((result.error for result in outcome.stores if result.error), None)
         if any(result.error is None for result in outcome.stores):
-            for store in self._holders:
-                store.unstage(deadline=services.deadline)
+            self._keeper.forget(issued.order_url)
         else:
             self._keep_for_later(bundle, issued.order_url)
         outcome.take(issued.facts)
@@ -140,82 +146,106 @@ class _Issuing:
     def _preflight(self) -> Preflight:
         return Preflight(self._job.spec, self._services)
 
+    def _new(
+        self, client: AcmeClient, solver: ChallengeSolver, predecessor: CertificateFacts | None
+    ) -> tuple[Secret, Issued]:
+        request = self._request(generate_key(self._job.spec.key), predecessor.ari_id if predecessor else None)
+        key = key_to_pem(request.key)
+        issued = obtain(
+            client,
+            request,
+            solver,
+            scope=self._scope,
+            on_made=lambda order: self._made(order, key),
+            on_order=lambda order: self._keeper.about_to_finalize(order, key),
+            before_finalize=self._guard,
+            on_given_up=self._give_up,
+        )
+        return key, issued
+
+    def _made(self, order: str, key: Secret) -> None:
+        self._outcome.order = order
+        self._keeper.made(order, key)
+
     # --- the order of an earlier run ---
 
-    def _kept(self) -> list[tuple[CertificateStore, PendingOrder]]:
-        """The orders for this certificate that earlier runs left under way."""
-        digest = self._job.spec.digest()
-        staged = [(store, store.staged(deadline=self._services.deadline)) for store in self._holders]
-        return [(store, pending) for store, pending in staged if pending is not None and pending.spec_digest == digest]
-
     def _earlier(
-        self, client: AcmeClient, kept: Sequence[tuple[CertificateStore, PendingOrder]]
+        self, client: AcmeClient, solver: ChallengeSolver, predecessor: CertificateFacts | None
     ) -> tuple[Secret, Issued] | None:
-        """The certificate of an order that an earlier run left under way, if it can still be had."""
-        for store, pending in kept:
-            if pending.account != client.account:
-                continue
+        """The certificate of an order that an earlier run left under way, if it can still be had and is news."""
+        for earlier in chain(self._keeper.earlier(), self._lost(client)):
             try:
-                issued = self._go_on(client, pending)
+                found = self._go_on(client, earlier, solver)
             except NotAsExpected as error:
                 if not self._services.force:
                     raise
                 self._scope.warn(f"{error.message}; ordering again")
-                issued = None
-            if issued is not None:
-                self._scope.step(f"went on with the order of an earlier run, {pending.order}")
-                return pending.key, issued
-            store.unstage(deadline=self._services.deadline)
+                found = None
+            if found is not None and self._is_news(found[1], predecessor):
+                self._scope.step(f"went on with the order of an earlier run, {earlier.order}")
+                return found
+            self._guard()  # what is kept may be of the run that took over
+            self._keeper.forget(earlier.order)
         return None
 
-    def _go_on(self, client: AcmeClient, pending: PendingOrder) -> Issued | None:
+    def _lost(self, client: AcmeClient) -> Iterator[Earlier]:
+        """After a run was killed: an order that it may not have had the time to write down."""
+        spec = self._job.spec
+        if self._keeper.after_a_kill():
+            lost = self._services.authorities.lost_orders(spec.authority)
+            order = lost.claim(client, frozenset(spec.names), spec.profile, self._scope)
+            if order is not None:
+                yield Earlier(order.url)
+
+    def _go_on(self, client: AcmeClient, earlier: Earlier, solver: ChallengeSolver) -> tuple[Secret, Issued] | None:
         try:
-            request = self._request(key_from_pem(pending.key))
+            private = key_from_pem(earlier.key) if earlier.key else generate_key(self._job.spec.key)
         except ValueError:
-            return None
-        if pending.certificate is not None:
+            private = generate_key(self._job.spec.key)
+        request, key = self._request(private), key_to_pem(private)
+        if earlier.certificate is not None:
             try:
-                return accept(pending.certificate, request, order_url=pending.order, now=self._services.clock.now())
+                now = self._services.clock.now()
+                return key, accept(earlier.certificate, request, order_url=earlier.order, now=now)
             except NotAsExpected:
                 raise
             except CertificateRejected as error:
                 self._scope.warn(f"the certificate that an earlier run kept cannot be used: {error.message}")
-        return resume(client, pending.order, request, scope=self._scope, before_finalize=self._guard)
+        issued = resume(
+            client,
+            earlier.order,
+            request,
+            scope=self._scope,
+            before_finalize=self._guard,
+            solver=solver,
+            on_order=lambda order: self._keeper.about_to_finalize(order, key),
+            on_given_up=self._give_up,
+        )
+        return None if issued is None else (key, issued)
 
-    # --- what is kept ---
+    def _is_news(self, issued: Issued, predecessor: CertificateFacts | None) -> bool:
+        """Whether it is not the certificate that shall be replaced: a run may have died after it published that."""
+        facts, policy = issued.facts, self._job.spec.renew
+        due = renewal_time(facts.not_before, facts.not_after, policy, None)
+        return self._services.clock.now() < due and (predecessor is None or facts.sha256 != predecessor.sha256)
 
-    def _keeper(self, client: AcmeClient, request: OrderRequest) -> Callable[[str], None]:
-        spec = self._job.spec
-        key = key_to_pem(request.key)
-
-        def keep(order_url: str) -> None:
-            self._outcome.order = order_url
-            self._stage(PendingOrder(spec.digest(), spec.directory, client.account or "", order_url, key))
-
-        return keep
+    def _give_up(self, order: Order) -> None:
+        """An order that failed or was interrupted: nothing of it shall count at the CA any longer."""
+        assert self._client is not None
+        try:
+            self._guard()
+        except CiAcmeError:
+            return  # the run that took over may go on with it
+        if end_order(self._client, order, self._job.spec.authority, self._services):
+            with suppress(DeliveryError, Interrupted):
+                self._keeper.forget(order.url)
 
     def _keep_for_later(self, bundle: Bundle, order: str) -> None:
         """No store took the certificate: keep it with its key where the order was kept, for the next run."""
-        spec, account = self._job.spec, self._client.account if self._client else None
         try:
-            self._stage(PendingOrder(spec.digest(), spec.directory, account or "", order, bundle.key, bundle.fullchain))
+            self._keeper.about_to_finalize(order, bundle.key, bundle.fullchain)
         except DeliveryError as error:  # the key and the order's URL are there since before finalize
             self._scope.warn(f"{error.message}; the next run downloads it from the order again")
-
-    def _stage(self, pending: PendingOrder) -> None:
-        """In the first store that takes it. Raises its `DeliveryError` if none does."""
-        self._guard()  # what is kept there may be of the run that took over
-        failure: DeliveryError | None = None
-        for store in self._holders:
-            try:
-                store.stage(pending, deadline=self._services.deadline)
-            except DeliveryError as error:
-                failure = failure or error
-                continue
-            return
-        if failure is not None:
-            raise failure
-        self._scope.warn("no store of this certificate can hold its key before it is issued")
 
     # --- values ---
 

@@ -39,13 +39,24 @@ class KeyFile:
 
     def create(self, pem: Secret) -> bool:
         """Write a key that is not there yet; False if another run was first. Raises `AccountError`."""
-        return self._write(self.path, pem, 0o600)
+        made = self._write(self.path, pem, 0o600)
+        self.tidy()
+        return made
+
+    def tidy(self) -> None:
+        """Where there is a key: remove what runs that were killed in `create` left, unused keys or second names of it.
+
+        Another run may be making one right now: it finds out that this one was first.
+        """
+        for rest in _rests(self.path):
+            with suppress(OSError):
+                rest.unlink()
 
     def stage(self, pem: Secret) -> None:
         """Write the next key beside the one in use, if there is none yet. Raises `AccountError`."""
         with _explained(self.next):
             mode = stat.S_IMODE(self.path.stat().st_mode)
-        for rest in self.path.parent.glob(f"{_hidden(self.next)}*"):  # of runs that were killed; this one is alone
+        for rest in _rests(self.next):  # of runs that were killed; this one is alone
             rest.unlink(missing_ok=True)
         self._write(self.next, pem, mode)
 
@@ -108,15 +119,19 @@ class KeyFile:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.unlink(missing_ok=True)
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(pem.reveal())
-                    file.flush()
-                    temporary.chmod(mode)
-                    os.fsync(file.fileno())
                 try:
+                    with os.fdopen(descriptor, "wb") as file:
+                        file.write(pem.reveal())
+                        file.flush()
+                        temporary.chmod(mode)
+                        os.fsync(file.fileno())
                     os.link(temporary, path)
                 except FileExistsError:
                     return False
+                except FileNotFoundError:
+                    if path.exists():  # another run was first, and has tidied up
+                        return False
+                    raise
                 _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
@@ -138,6 +153,14 @@ def _explained(path: Path) -> Generator[None, None, None]:
 def _hidden(path: Path) -> str:
     """How the names of temporary files for `path` begin."""
     return f".{path.name}.part-"
+
+
+def _rests(path: Path) -> list[Path]:
+    """The temporary files for `path` that there are."""
+    try:
+        return [entry for entry in path.parent.iterdir() if entry.name.startswith(_hidden(path))]
+    except OSError:
+        return []
 
 
 def _sync(directory: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme.core.lease import Presence
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
 from ci_acme.model.records import format_time
-from ci_acme.ports import Deadline
+from ci_acme.ports import Deadline, Present
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.holders import Process, this_process
 from ci_acme.state.journal import Journal, OpenItem, open_items
+from ci_acme.state.orders import Orders
 
 if TYPE_CHECKING:
+    from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
 
 _PREFIX: Final = "run/"
@@ -52,6 +55,7 @@ def announce(engine: Engine, services: Services) -> None:
 
 def withdraw(engine: Engine, services: Services) -> None:
     """This run is over. What its journal still holds is a leftover from now on. Raises `StateError`."""
+    Journal(engine, services.run_id).tidy()
     engine.delete(_PREFIX + services.run_id, expect=ANY)
 
 
@@ -69,7 +73,19 @@ def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
     deadline = Deadline(services.clock, CLEANUP_SECONDS)
     for items in groups.values():
         done += _remove(items, engine, services, deadline, wanted=wanted)
+    open_runs = {item.run for item in open_items(engine)}
+    for run in dead_runs(engine, services):
+        if run not in open_runs:
+            Journal(engine, run).tidy()
+            engine.delete(_PREFIX + run, expect=ANY)
+    Orders(engine).expire(services.clock.now().timestamp())
     return done
+
+
+def dead_runs(engine: Engine, services: Services) -> list[str]:
+    """The runs that were killed and not tidied up after yet. Raises `StateError`."""
+    runs = [key.removeprefix(_PREFIX) for key in engine.list(_PREFIX)]
+    return [run for run in runs if run != services.run_id and not _alive(engine, run)]
 
 
 def _remove(
@@ -85,7 +101,6 @@ def _remove(
     try:
         provider.release([item.placement for item in items], deadline=deadline)
         Journal(engine, first.run).released(first.entry, first.zone, [(item.name, item.value) for item in items])
-        engine.delete(_PREFIX + first.run, expect=ANY)
     except Interrupted:
         raise
     except CiAcmeError as error:
@@ -104,3 +119,22 @@ def _alive(engine: Engine, run: str) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     return engine.time() <= until and process.presence() is not Presence.GONE
+
+
+def forget_delivered(jobs: Sequence[Job], services: Services) -> None:
+    """Remove the order of a run that was killed after it had published the certificate. Raises `CiAcmeError`.
+
+    Stores are looked at only if the state has an order under way.
+    """
+    orders = Orders(services.state())
+    for job in jobs if orders.any() else ():
+        for store in job.stores:
+            state = store.read(deadline=services.deadline)
+            order = state.metadata.order if isinstance(state, Present) and state.metadata else None
+            if order is None:
+                continue
+            if store.capabilities.holds_pending:
+                staged = store.staged(deadline=services.deadline)
+                if staged is None or staged.order == order:  # without its first file, nothing can be gone on with
+                    store.unstage(deadline=services.deadline)
+            orders.delivered(job.spec.digest(), order)

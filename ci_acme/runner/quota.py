@@ -57,7 +57,8 @@ class Quota:
         """Around an order, from before newOrder until the certificate is there.
 
         Raises `RateLimited` before the block if the CA would refuse the order. After it, what the CA did not count is
-        given back: all of it if no order was made, all but the order itself if finalize was never sent.
+        given back: all of it if no order was made, all but the order itself if finalize was never sent. What is spent
+        by an order that a later run goes on with stays spent.
         """
         authority = self._services.authority(spec.authority)
         if not authority.limits:
@@ -72,14 +73,25 @@ class Quota:
         except BaseException as error:
             sent = scope.requests.by_kind()
             kinds = {name for name, count in sent.items() if count > before.get(name, 0)}
-            if "finalize" not in kinds:
-                made = any(name in kinds for name in _PROVING)
+            made = any(name in kinds for name in _PROVING)
+            if "finalize" not in kinds and not (made and _stays(error)):
                 self._give_back(buckets, [spend for spend in taken if not made or spend.when is When.ISSUANCE])
             if isinstance(error, RateLimited) and not kinds.intersection(_PROVING):
                 self._calibrate(buckets, spends, error)
             self._count_failures(buckets, authority.limits, error)
             raise
         self._guarded(lambda: buckets.note_issued(spec.names, self._services.clock.now()))
+
+    @contextmanager
+    def gone_on_with(self, spec: CertificateSpec) -> Generator[None]:
+        """Around the order of an earlier run, which has spent what it costs: failed validations are counted."""
+        limits = self._services.authority(spec.authority).limits
+        try:
+            yield
+        except BaseException as error:
+            if limits and failed_names(error):
+                self._count_failures(self.buckets(spec.directory), limits, error)
+            raise
 
     @contextmanager
     def account(self, authority: Authority, name: str) -> Generator[None]:
@@ -175,6 +187,12 @@ class Quota:
             first, self._warned = not self._warned and engine.where == "memory", True
         if first:
             self._services.notify(Warned("", "without state, rate limits are forecast from this run alone"))
+
+
+def _stays(error: BaseException) -> bool:
+    from ci_acme.ca.order import GONE_ON_WITH  # plan comes here without the ACME stack
+
+    return isinstance(error, GONE_ON_WITH)
 
 
 def failed_names(error: BaseException) -> list[str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ci_acme.core.report import Outcome, Result
-from ci_acme.errors import UsageError
+from ci_acme.errors import CiAcmeError, Interrupted, UsageError
 from ci_acme.hosts import detect_ci
-from ci_acme.model.events import Observer
+from ci_acme.model.events import Observer, Warned
 from ci_acme.ports import Clock, Deadline
 from ci_acme.runner.certificate import process
 from ci_acme.runner.jobs import Job, make_jobs
@@ -104,11 +104,20 @@ class Run:
             self._services.close()
 
     def cleanup(self) -> list[Leftover]:
-        """Replay the journal of earlier runs: remove the challenge values that they left."""
-        from ci_acme.runner.leftovers import replay
+        """Replay the journal of earlier runs: remove the challenge values that they left, and orders that are done."""
+        from ci_acme.runner.leftovers import forget_delivered, replay
 
         try:
-            return replay(self._services)
+            found = replay(self._services)
+            try:
+                forget_delivered(
+                    make_jobs(self._config, list(self._config.certificates), self._services), self._services
+                )
+            except Interrupted:
+                raise
+            except CiAcmeError as error:  # a store out of reach; there is nothing to lose
+                self._services.notify(Warned("", f"orders of earlier runs were not looked at: {error.message}"))
+            return found
         finally:
             self._services.close()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
-from ci_acme.errors import CiAcmeError, StateError
+from ci_acme.errors import CiAcmeError, Interrupted, StateError
 from ci_acme.model.events import Event, Observer, Step, Warned
 from ci_acme.model.secret import Secret
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
@@ -187,6 +187,10 @@ class Services:
         from ci_acme.runner.leftovers import replay
 
         try:
+            self.clock.check()
+        except Interrupted:
+            return  # the next run does it
+        try:
             for one in replay(self, wanted=False):
                 if one.error is None:
                     self.notify(Step("", f"removed a challenge record that run {one.item.run} left at {one.item.name}"))
@@ -211,7 +215,7 @@ class Services:
             if self._state is not None:
                 from ci_acme.runner.leftovers import withdraw
 
-                with suppress(StateError):
+                with suppress(CiAcmeError):  # then the next run finds out that this one is over
                     withdraw(self._state, self)
                 self._state.close()
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ci_acme import __version__
 from ci_acme.errors import StateBusy, StateError, StateUnavailable
@@ -17,10 +17,14 @@ from ci_acme.state.engine import ABSENT, ANY, Conflict, Entry, Expect, Record, V
 if TYPE_CHECKING:
     import sqlite3
 
+_T = TypeVar("_T")
+
 SCHEMA: Final = 1
 """The version of the tables that this program knows."""
 
 _BUSY_SECONDS: Final = 10.0
+_SLICE: Final = 0.1
+"""The longest time that SQLite waits for a lock by itself, and that an interrupt goes unheard."""
 _RETRY_SECONDS: Final = 0.02
 _LAST: Final = "\U0010ffff"
 """Sorts after every continuation of a prefix."""
@@ -115,17 +119,18 @@ class SqliteEngine:
         with self._lock, self._errors():
             if self._connection is None and not os.path.lexists(self._path):
                 return []  # looking makes no file: `plan` changes nothing
-            return self._open().execute(query, values).fetchall()
+            database = self._open()
+            return self._patiently(lambda: database.execute(query, values).fetchall())
 
     @contextmanager
     def _writing(self) -> Generator[sqlite3.Connection]:
         """One transaction, durable when the block ends; the write lock is held from its begin."""
         with self._lock, self._errors():
             database = self._open()
-            database.execute("BEGIN IMMEDIATE")
+            self._patiently(lambda: database.execute("BEGIN IMMEDIATE"))
             try:
                 yield database
-                database.execute("COMMIT")
+                self._patiently(lambda: database.execute("COMMIT"))
             except BaseException:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
@@ -135,7 +140,7 @@ class SqliteEngine:
         if self._connection is None:
             self._create_file()
             database: sqlite3.Connection = _sqlite3().connect(
-                self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+                self._path, timeout=min(_SLICE, self._busy_seconds), isolation_level=None, check_same_thread=False
             )
             try:
                 self._patiently(lambda: self._prepare(database))
@@ -178,8 +183,8 @@ class SqliteEngine:
                 details={"found": version, "known": SCHEMA},
             )
 
-    def _patiently(self, act: Callable[[], None]) -> None:
-        """Repeat `act` while another process makes the database: SQLite does not wait for a change to WAL by itself."""
+    def _patiently(self, act: Callable[[], _T]) -> _T:
+        """Repeat `act` while another process has the file locked. Raises `Interrupted`."""
         deadline = Deadline(self._clock, self._busy_seconds)
         while True:
             try:

@@ -77,7 +77,7 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: polici: unknown key; did you mean 'policy'? allowed: version, state, "
-                "authorities, dns, resolver, certificates, policy, experimental"
+                "state_key, authorities, dns, resolver, certificates, policy, experimental"
             )
         ],
     ),
@@ -86,8 +86,8 @@ CASES: list[tuple[str, str, list[str]]] = [
         "version: 1\nqqqqqqq: x",
         [
             (
-                "2:1: qqqqqqq: unknown key; "
-                "allowed: version, state, authorities, dns, resolver, certificates, policy, experimental"
+                "2:1: qqqqqqq: unknown key; allowed: "
+                "version, state, state_key, authorities, dns, resolver, certificates, policy, experimental"
             )
         ],
     ),

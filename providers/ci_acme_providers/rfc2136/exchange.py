@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
+from contextlib import suppress
 from typing import Final
 
 from ci_acme.ports import Deadline
@@ -59,15 +62,29 @@ def _udp(wire: bytes, address: str, port: int, deadline: Deadline) -> bytes | No
 
 def _tcp(wire: bytes, address: str, port: int, deadline: Deadline) -> bytes:
     with socket.socket(_family(address), socket.SOCK_STREAM) as sock:
-        sock.settimeout(max(0.001, deadline.within(_CONNECT_SECONDS).remaining()))
-        sock.connect((address, port))
+        _connect(sock, (address, port), deadline.within(_CONNECT_SECONDS))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(max(0.001, deadline.remaining()))
         sock.sendall(len(wire).to_bytes(2, "big") + wire)
         size = int.from_bytes(_read(sock, 2, deadline), "big")
         reply = _read(sock, size, deadline)
     if len(reply) < 12 or reply[:2] != wire[:2]:
         raise ConnectionAbortedError("answered something else")
     return reply
+
+
+def _connect(sock: socket.socket, target: tuple[str, int], deadline: Deadline) -> None:
+    """Connect, hearing interrupts. Raises `OSError`."""
+    sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
+    with suppress(BlockingIOError):
+        sock.connect(target)
+    while not select.select([], [sock], [sock], _SLICE)[1]:
+        deadline.clock.check()
+        if deadline.expired:
+            raise TimeoutError("no answer in time")
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _read(sock: socket.socket, size: int, deadline: Deadline) -> bytes:
