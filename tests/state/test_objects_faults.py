@@ -13,7 +13,6 @@ from ci_acme.state.engine import ABSENT, ANY, Conflict, Engine, usable_state
 from ci_acme.state.memory import MemoryEngine
 from ci_acme.state.objects import ObjectEngine, open_objects
 from tests.servers.buckets import (
-    Answer,
     Buckets,
     Call,
     Fault,
@@ -137,6 +136,16 @@ def test_two_writes_of_one_object_at_once_on_s3(monkeypatch: pytest.MonkeyPatch)
         version = engine.write("k", b"1", expect=ABSENT)
         server.inject(answer(409, b"<Error><Code>OperationAborted</Code></Error>"), times=3)
         engine.write("k", b"2", expect=version)
+
+
+def test_a_connection_that_the_service_closed_while_idle_leaves_no_doubt(
+    server: Buckets, engine: Engine, other: Engine
+) -> None:
+    first = engine.write("k", b"1", expect=ABSENT)
+    other.write("k", b"2", expect=first)
+    server.hang_up()
+    with pytest.raises(Conflict):
+        engine.write("k", b"3", expect=first)
 
 
 # --- races -----------------------------------------------------------------------------------------------------------
