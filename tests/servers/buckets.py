@@ -6,6 +6,7 @@ tokens have to be there and are not verified.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -97,12 +98,17 @@ class Buckets:
         self.scheme = face
         self.calls: list[Call] = []
         self.faults: list[tuple[Callable[[Call], bool], Fault]] = []
+        self.connections: list[socket.socket] = []
         self._lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                outer.connections.append(self.connection)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -150,6 +156,13 @@ class Buckets:
         """Let the next requests that `when` is true for go wrong."""
         with self._lock:
             self.faults += [(when, fault)] * times
+
+    def hang_up(self) -> None:
+        """End all connections, which are idle."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
 
     def respond(self, method: str, target: str, headers: Any, body: bytes) -> Answer | None:
         parts = urlsplit(target)

@@ -283,7 +283,7 @@ def test_a_long_stream_is_read_whole_or_from_a_number_on(long: ObjectEngine, ser
     numbers = [long.append("s", str(i).encode()) for i in range(20)]
     assert len(parts(server)) == 5
     assert [record.number for record in long.records("s")] == numbers
-    for after in (*numbers, numbers[3] - 1, 0):
+    for after in (*numbers, *(number - 1 for number in numbers), 0):
         assert [record.number for record in long.records("s", after=after)] == [one for one in numbers if one > after]
     server.calls.clear()
     assert list(long.records("s", after=numbers[-1])) == []
@@ -313,13 +313,15 @@ def test_a_long_stream_is_dropped_as_one(long: ObjectEngine, server: Buckets) ->
     assert len(parts(server)) == 3
 
 
-def test_who_reads_while_it_is_dropped_sees_all_or_nothing(long: ObjectEngine, server: Buckets) -> None:
-    last = [long.append("s", str(i).encode()) for i in range(10)][-1]
-    middle = parts(server)[1]
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_who_reads_while_it_is_dropped_sees_all_or_nothing(long: ObjectEngine, server: Buckets, part: int) -> None:
+    numbers = [long.append("s", str(i).encode()) for i in range(14)]
+    name = parts(server)[part]
+    assert len(parts(server)) == 3
     with closing(object_engine(server)) as dropper, closing(object_engine(server)) as reader:
-        drop = meanwhile(lambda: dropper.drop("s", expect_last=last))
-        server.inject(drop, when=lambda call: call.method == "GET" and call.name == middle)
-        assert list(reader.records("s")) == []
+        drop = meanwhile(lambda: dropper.drop("s", expect_last=numbers[-1]))
+        server.inject(drop, when=lambda call: call.method == "GET" and call.name == name)
+        assert [record.number for record in reader.records("s", after=numbers[0])] == []
 
 
 @pytest.mark.parametrize("act", ["append", "drop", "read"])
@@ -345,10 +347,25 @@ def test_who_died_after_sealing_a_part_leaves_nothing_undone(server: Buckets, lo
 
 def test_two_seal_at_once(server: Buckets, long: ObjectEngine) -> None:
     with closing(object_engine(server, part_size=300)) as other:
-        long.append("s", b"x" * 150)
-        server.inject(meanwhile(lambda: other.append("s", b"o" * 150)), when=lambda call: b" sealed " in call.body)
+        long.append("s", b"x" * 100)
+        server.inject(meanwhile(lambda: other.append("s", b"fits")), when=lambda call: b" sealed " in call.body)
         long.append("s", b"y" * 150)
-        assert [record.value[:1] for record in other.records("s")] == [b"x", b"o", b"y"]
+        assert [record.value[:1] for record in other.records("s")] == [b"x", b"f", b"y"]
+        server.inject(meanwhile(lambda: other.append("s", b"z" * 150)), when=lambda call: b" sealed " in call.body)
+        long.append("s", b"w" * 150)
+        assert [record.value[:1] for record in other.records("s")] == [b"x", b"f", b"y", b"z", b"w"]
+
+
+def test_a_drop_that_meets_an_append_after_a_sealed_part(server: Buckets, long: ObjectEngine) -> None:
+    first = long.append("s", b"x" * 150)
+    server.inject(lambda call, do: Answer(403), when=lambda call: call.method == "PUT" and call.absent)
+    with pytest.raises(StateError):
+        long.append("s", b"y" * 150)
+    with closing(object_engine(server)) as dropper, closing(object_engine(server)) as other:
+        append = meanwhile(lambda: other.append("s", b"z", expect_last=first))
+        server.inject(append, when=lambda call: call.method in {"PUT", "DELETE"})
+        second = conflict(lambda: dropper.drop("s", expect_last=first))
+        assert [record.number for record in long.records("s")] == [first, second]
 
 
 def test_a_clock_that_runs_behind_keeps_the_order(server: Buckets, stack: ExitStack) -> None:

@@ -138,6 +138,16 @@ def test_two_writes_of_one_object_at_once_on_s3(monkeypatch: pytest.MonkeyPatch)
         engine.write("k", b"2", expect=version)
 
 
+def test_a_connection_that_the_service_closed_while_idle_leaves_no_doubt(
+    server: Buckets, engine: Engine, other: Engine
+) -> None:
+    first = engine.write("k", b"1", expect=ABSENT)
+    other.write("k", b"2", expect=first)
+    server.hang_up()
+    with pytest.raises(Conflict):
+        engine.write("k", b"3", expect=first)
+
+
 # --- races -----------------------------------------------------------------------------------------------------------
 
 
