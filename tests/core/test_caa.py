@@ -234,3 +234,13 @@ def test_a_record_of_another_ca_never_permits_more(found: list[CaaRecord], wildc
 
 def test_the_record_to_publish() -> None:
     assert record_to_publish("issue", US, None, "dns-01") == f'0 issue "{US}; validationmethods=dns-01"'
+
+
+def test_a_method_of_the_ca_s_own_is_not_judged() -> None:
+    """A CA that validates names in its console has a name for that, which we do not know."""
+    bound = f"0 issue {US}; validationmethods=ca-example-console"
+    assert judged(bound, method=None).ruling is UNKNOWN
+    assert judged(bound).ruling is FORBIDDEN
+    other = judged("0 issue other.example", method=None)
+    assert other.ruling is FORBIDDEN
+    assert "validationmethods" not in other.fix
