@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,32 @@ def test_killed_at_every_step(make_world: MakeWorld) -> None:
     assert json.loads(ran.stdout)["url"] == url
     assert works(world) == digest(world.key)
     assert alone(world)
+
+
+# --- what killed runs left of making a key -----------------------------------------------------------------------
+
+
+def test_what_killed_runs_left_of_a_key_goes_once_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "account.pem"
+    rest = tmp_path / ".account.pem.part-1-2"
+    others = [tmp_path / ".account.pem.new.part-1-2", tmp_path / ".other.pem.part-1-2"]
+    for file in (rest, *others):
+        file.write_bytes(b"unused")
+    key_file = KeyFile(f"file:{path}")
+    assert key_file.create(key_to_pem(generate_key()))
+    assert not rest.exists()
+    rest.hardlink_to(path)  # killed between the link and the unlink
+    key_file.tidy()
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_of_runs_that_make_a_key_at_once_one_does(tmp_path: Path, attempt: int) -> None:
+    """Whoever comes second is tidied up after by the first, at whatever moment."""
+    key_file = KeyFile(f"file:{tmp_path}/{attempt}/account.pem")
+    keys = [key_to_pem(generate_key()) for _ in range(6)]
+    with ThreadPoolExecutor(len(keys)) as pool:
+        made = list(pool.map(key_file.create, keys))
+    assert made.count(True) == 1
+    assert key_file.path.read_bytes() == keys[made.index(True)].reveal()
+    assert list(key_file.path.parent.iterdir()) == [key_file.path]
