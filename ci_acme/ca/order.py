@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,6 +28,7 @@ from ci_acme.errors import (
     ChallengeFailed,
     CiAcmeError,
     OrderRefused,
+    RateLimited,
 )
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.spec import Expectation
@@ -83,26 +85,34 @@ def obtain(
     scope: Scope,
     on_order: Callable[[str], None],
     before_finalize: Callable[[], None] = lambda: None,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
     `on_order` is called with the order's URL before it is finalized: what makes the order resumable must be durable
     when it returns. `before_finalize` is called right before each request to finalize; what it raises ends the flow.
     The solver's cleanup runs beside finalizing, and has ended when this returns or raises. A challenge that failed
-    because the CA could not ask the DNS costs one more order, once.
+    because the CA could not ask the DNS costs one more order, once. `around` is entered for each of the two; if it, or
+    the CA, refuses the second by a rate limit, the first failure is raised.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope, before_finalize)
     try:
-        return _attempt(flow, solver, on_order)
+        with around():
+            return _attempt(flow, solver, on_order)
     except ChallengeFailed as error:
         # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
         if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
             raise
         scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
+        failure = error
     scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
-    return _attempt(flow, solver, on_order)
+    try:
+        with around():
+            return _attempt(flow, solver, on_order)
+    except RateLimited:
+        raise failure from None  # what is wrong is the DNS
 
 
 def _attempt(flow: _Flow, solver: ChallengeSolver, on_order: Callable[[str], None]) -> Issued:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.expect import NotAsExpected
@@ -96,11 +97,15 @@ class _Issuing:
                 request = self._request(generate_key(self._job.spec.key), replaces)
                 preflight = preflight or self._preflight()
                 keep = self._keeper(client, request)
-                with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
-                    preflight.require(client.directory(self._scope).caa_identities, client.account)
-                    issued = obtain(
-                        client, request, solver, scope=self._scope, on_order=keep, before_finalize=self._guard
-                    )
+                issued = obtain(
+                    client,
+                    request,
+                    solver,
+                    scope=self._scope,
+                    on_order=keep,
+                    before_finalize=self._guard,
+                    around=self._around(client, preflight),
+                )
                 found = key_to_pem(request.key), issued
             dns_seconds = found[1].dns_seconds
             return found
@@ -111,6 +116,21 @@ class _Issuing:
             spent = services.clock.monotonic() - begun - dns_seconds
             for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
                 outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
+
+    def _around(self, client: AcmeClient, preflight: Preflight) -> Callable[[], AbstractContextManager[None]]:
+        """What holds for each order: the rate limits, and once what CAA says."""
+        judged = False
+
+        @contextmanager
+        def around() -> Generator[None]:
+            nonlocal judged
+            with self._services.quota.order(self._job.spec, self._outcome.kind or OrderKind.NEW, self._scope):
+                if not judged:
+                    preflight.require(client.directory(self._scope).caa_identities, client.account)
+                    judged = True
+                yield
+
+        return around
 
     def earlier_certificate(self) -> tuple[Secret, Issued] | None:
         """The key and certificate of an order of an earlier run."""
