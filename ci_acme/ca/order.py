@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from ci_acme.ca.authorize import Authorizer, Pace, is_passing
 from ci_acme.ca.challenges import record_name
+from ci_acme.ca.cleaner import Cleaner
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.expect import NotAsExpected, require
 from ci_acme.ca.jws import b64
@@ -96,6 +96,7 @@ def obtain(
     before_finalize: Callable[[], None] = lambda: None,
     on_made: Callable[[str], None] = ignore_order,
     on_given_up: Callable[[Order], None] = ignore_order,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Issued:
     """Order, prove control of the names, finalize, download and verify.
 
@@ -103,20 +104,27 @@ def obtain(
     what makes the order resumable must be durable when it returns. `before_finalize` is called right before each
     request to finalize; what it raises ends the flow. `on_given_up` is called with an order that is left pending for
     good. The solver's cleanup runs beside it and beside finalizing, and has ended when this returns or raises. A
-    challenge that failed because the CA could not ask the DNS costs one more order, once.
+    challenge that failed because the CA could not ask the DNS costs one more order, once. `around` is entered for each
+    of the two; if it, or the CA, refuses the second by a rate limit, the first failure is raised.
     Raises `ChallengeFailed` and other `DnsError`s, `CaError`s, `RateLimited`, `AccountError`, `Interrupted`.
     """
     refuse_account_key(request.key, client.signer.jwk)
     flow = _Flow(client, request, scope, before_finalize)
     try:
-        return _attempt(flow, solver, on_order, on_made, on_given_up)
+        with around():
+            return _attempt(flow, solver, on_order, on_made, on_given_up)
     except ChallengeFailed as error:
         # At Boulder and its like a failed challenge is final; what a look at the DNS alone caused may be gone by now.
         if not is_passing(error) or scope.deadline.remaining() < SECOND_ATTEMPT * 2:
             raise
         scope.warn(f"{error.message}; trying once more with a new order in {SECOND_ATTEMPT:.0f} s")
+        failure = error
     scope.pause(client.clock, SECOND_ATTEMPT, "to order again", client.host)
-    return _attempt(flow, solver, on_order, on_made, on_given_up)
+    try:
+        with around():
+            return _attempt(flow, solver, on_order, on_made, on_given_up)
+    except RateLimited:
+        raise failure from None  # what is wrong is the DNS
 
 
 def _attempt(
@@ -128,7 +136,7 @@ def _attempt(
 ) -> Issued:
     """One order to its end."""
     client, request, scope = flow.client, flow.request, flow.scope
-    cleaner = _Cleaner(solver)
+    cleaner = Cleaner(solver)
     with cleaner:
         _prepare(flow, solver)
         order = client.new_order(
@@ -190,7 +198,7 @@ def resume(
             if order.status == "ready":
                 on_order(order.url)
             return flow.finish(order)
-        cleaner = _Cleaner(solver)
+        cleaner = Cleaner(solver)
         with cleaner:
             _prepare(flow, solver)
             authorizer = _authorizer(flow, solver)
@@ -231,7 +239,7 @@ class _Flow:
         self,
         order: Order,
         authorizer: Authorizer,
-        cleaner: _Cleaner,
+        cleaner: Cleaner,
         on_order: Callable[[str], None],
         on_given_up: Callable[[Order], None],
     ) -> Issued:
@@ -323,25 +331,6 @@ class _Flow:
             url=url,
         )
         return chain, download.alternates
-
-
-class _Cleaner(AbstractContextManager[None]):
-    """Runs the solver's cleanup exactly once: in a thread beside other work, or when the block ends."""
-
-    def __init__(self, solver: ChallengeSolver) -> None:
-        self._thread = threading.Thread(target=solver.cleanup, name="cleanup")
-        self._started = False
-
-    def start(self) -> None:
-        """Begin now, unless it has begun."""
-        if not self._started:
-            self._started = True
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        """Return when the cleanup has ended."""
-        self.start()
-        self._thread.join()
 
 
 def _count(names: Sequence[str]) -> str:

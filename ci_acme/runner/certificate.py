@@ -92,6 +92,8 @@ def _process(job: Job, services: Services, outcome: Outcome) -> None:
     if look.ordering:
         outcome.kind = _order_kind(job, look, services)
     judge_beforehand(job, look.decision.action, services)
+    if look.decision.action is Action.RENEW:
+        _explain(job, look.memory, services)
     if services.dry_run:
         _would(job, look, outcome)
     elif look.ordering:
@@ -253,9 +255,18 @@ def _consult_ca(
     finally:
         outcome.acme_requests += scope.requests.total
     fresh = renewal.answered(memory, window, now, random.random())  # noqa: S311 - spreads load, guards nothing
-    if fresh.explanation_url and fresh.explanation_url != memory.explanation_url:
-        services.notify(Warned(job.spec.name, f"the CA explains its renewal window at {fresh.explanation_url}"))
+    if fresh.explanation_url != memory.explanation_url:
+        _explain(job, fresh, services)
     return fresh
+
+
+def _explain(job: Job, memory: RenewalMemory | None, services: Services) -> None:
+    """Where the CA says why (RFC 9773 section 4.2): when that is new, and when it makes us renew; once in a run."""
+    if memory is None or not memory.explanation_url:
+        return
+    text = f"the CA explains its renewal window at {memory.explanation_url}"
+    if text not in services.warnings.get(job.spec.name, []):
+        services.notify(Warned(job.spec.name, text))
 
 
 def _order_kind(job: Job, look: _Look, services: Services) -> OrderKind:

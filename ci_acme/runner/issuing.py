@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -101,9 +101,7 @@ class _Issuing:
                 found = self._earlier(client, solver, predecessor)
             if found is None:
                 preflight = preflight or self._preflight()
-                with services.quota.order(self._job.spec, outcome.kind or OrderKind.NEW, self._scope):
-                    preflight.require(client.directory(self._scope).caa_identities, client.account)
-                    found = self._new(client, solver, predecessor)
+                found = self._new(client, solver, predecessor, self._around(client, preflight))
             dns_seconds = found[1].dns_seconds
             return found
         finally:
@@ -113,6 +111,21 @@ class _Issuing:
             spent = services.clock.monotonic() - begun - dns_seconds
             for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
                 outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
+
+    def _around(self, client: AcmeClient, preflight: Preflight) -> Callable[[], AbstractContextManager[None]]:
+        """What holds for each order: the rate limits, and once what CAA says."""
+        judged = False
+
+        @contextmanager
+        def around() -> Generator[None]:
+            nonlocal judged
+            with self._services.quota.order(self._job.spec, self._outcome.kind or OrderKind.NEW, self._scope):
+                if not judged:
+                    preflight.require(client.directory(self._scope).caa_identities, client.account)
+                    judged = True
+                yield
+
+        return around
 
     def earlier_certificate(self) -> tuple[Secret, Issued] | None:
         """The key and certificate of an order of an earlier run."""
@@ -147,7 +160,11 @@ class _Issuing:
         return Preflight(self._job.spec, self._services)
 
     def _new(
-        self, client: AcmeClient, solver: ChallengeSolver, predecessor: CertificateFacts | None
+        self,
+        client: AcmeClient,
+        solver: ChallengeSolver,
+        predecessor: CertificateFacts | None,
+        around: Callable[[], AbstractContextManager[None]],
     ) -> tuple[Secret, Issued]:
         request = self._request(generate_key(self._job.spec.key), predecessor.ari_id if predecessor else None)
         key = key_to_pem(request.key)
@@ -160,6 +177,7 @@ class _Issuing:
             on_order=lambda order: self._keeper.about_to_finalize(order, key),
             before_finalize=self._guard,
             on_given_up=self._give_up,
+            around=around,
         )
         return key, issued
 

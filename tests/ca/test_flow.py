@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -847,6 +848,25 @@ def test_a_challenge_that_failed_for_what_the_ca_saw_is_not_tried_again(kinds: t
     failing(world, *kinds)
     with pytest.raises((ChallengeFailed, OrderRefused), match="it failed"):
         issue(world)
+    assert world.ca.orders == 1
+
+
+def test_a_second_order_that_rate_limits_forbid_is_not_made() -> None:
+    world = fake()
+    failing(world, "dns")
+    entered: list[int] = []
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        entered.append(world.ca.orders)
+        if len(entered) > 1:
+            raise RateLimited("not now", fix="later")
+        yield
+
+    request = OrderRequest(NAMES, KEY)
+    with pytest.raises(ChallengeFailed, match="it failed"):
+        obtain(world.client, request, NoDns(), scope=world.scope(), on_order=lambda url: None, around=around)
+    assert entered == [0, 1]
     assert world.ca.orders == 1
 
 
