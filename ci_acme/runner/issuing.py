@@ -95,7 +95,6 @@ class _Issuing:
         preflight = None if self._keeper.holds_one() else self._preflight()
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
-            check_clock(client, self._scope)
             self._keeper.account = client.account or ""
             with services.quota.gone_on_with(self._job.spec):
                 found = self._earlier(client, solver, predecessor)
@@ -113,7 +112,7 @@ class _Issuing:
                 outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
 
     def _around(self, client: AcmeClient, preflight: Preflight) -> Callable[[], AbstractContextManager[None]]:
-        """What holds for each order: the rate limits, and once what CAA says."""
+        """What holds for each order: the rate limits, without a request, and once the clock and what CAA says."""
         judged = False
 
         @contextmanager
@@ -121,6 +120,7 @@ class _Issuing:
             nonlocal judged
             with self._services.quota.order(self._job.spec, self._outcome.kind or OrderKind.NEW, self._scope):
                 if not judged:
+                    check_clock(client, self._scope)
                     preflight.require(client.directory(self._scope).caa_identities, client.account)
                     judged = True
                 yield

@@ -123,6 +123,7 @@ def test_the_ledger_says_who_asked_for_what(lab: Lab) -> None:
         ("order", False),
         ("renewal", False),
         ("deployment", False),
+        ("order", False),
         ("failure", False),
     ], "a kept certificate leaves nothing"
     last = events(lab)[-1]
