@@ -94,13 +94,13 @@ def test_a_commit_is_durable_whatever_the_default(engine: PostgresEngine, admin:
 
 def test_processes_lose_no_increment(url: str, engine: PostgresEngine) -> None:
     """Six at once, beginning with a database that has no tables."""
-    drivers = [start_driver("increment", url, "15") for _ in range(6)]
+    drivers = [start_driver("increment", url, "40") for _ in range(6)]
     outputs = [driver.communicate(timeout=90)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0] * 6
     entry = engine.read("counter")
     assert entry is not None
-    assert entry.value == b"90"
-    assert sorted(int(record.value) for record in engine.records("log")) == list(range(1, 91))
+    assert entry.value == b"240"
+    assert sorted(int(record.value) for record in engine.records("log")) == list(range(1, 241))
     assert sum(map(int, outputs)) > 0, "nobody was ever second: the test proved nothing"
 
 
