@@ -244,7 +244,7 @@ def test_those_who_wait_already_have_one_that_follows(make_lab: MakeLab, use_sta
     leader.kill()
     leader.communicate()
     assert actions(finish_all(followers)) == {"issued": 1, "kept": 4}
-    assert lab.orders() == 1  # that of the dead leader is gone on with
+    assert lab.orders() <= 2  # that of the dead leader is gone on with, unless it died before it had heard of it
     assert lab.bind.leftovers() == []
 
 
