@@ -19,10 +19,12 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from ci_acme.model.names import normalize_zone
+from ci_acme.shapes import BINARY, SHAPES, Part, Shape, ShapeName
 
 SECRET_SCHEMES: Final = ("env", "file", "aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault")
 _SECRET: Final = re.compile(rf"({'|'.join(SECRET_SCHEMES)}):(\S.*)\Z", re.DOTALL)
@@ -124,3 +126,38 @@ class StoreSettings(Settings):
     accept: Literal["production", "staging", "any"] = Field(
         "any", description="Whose certificates are stored here: of CAs that the public trusts, of staging CAs, or all."
     )
+
+
+class ShapedSettings(StoreSettings):
+    """Base of the settings of a store that can hold a certificate in several shapes (`ci_acme.shapes`)."""
+
+    SHAPE: ClassVar[ShapeName] = "json"
+    """The shape without a word in the config."""
+
+    shape: ShapeName | None = Field(
+        None, description="What is written: the consumer's name, `json`, `pem` (chain and key) or `pkcs12`."
+    )
+    fields: dict[Annotated[str, Field(min_length=1, max_length=200)], Part] | None = Field(
+        None,
+        min_length=1,
+        description="Names of fields of your own, each with its part: key, certificate, chain, fullchain, combined, "
+        "pkcs12 or truststore.",
+    )
+    base64: bool = Field(default=False, description="Write every field as base64 in a single line.")
+    pkcs12_password: SecretReference | None = Field(None, description="A reference to the password of PKCS#12 files.")
+
+    @model_validator(mode="after")
+    def _shape_fits(self) -> ShapedSettings:
+        if self.shape is not None and self.fields is not None:
+            raise at({("fields",): "stands in place of shape"})
+        parts = set(self.made.fields.values())
+        if self.pkcs12_password is not None and not parts & BINARY:
+            raise at({("pkcs12_password",): "is of no use: nothing is written as PKCS#12"})
+        if self.pkcs12_password is None and "truststore" in parts:
+            raise at({("pkcs12_password",): "is required: Java reads no trust store without a password"})
+        return self
+
+    @property
+    def made(self) -> Shape:
+        """The shape, as `ci_acme.shapes` works with it."""
+        return Shape(self.fields or SHAPES[self.shape or self.SHAPE], self.base64)

@@ -22,7 +22,9 @@ class ProviderSpec:
 
     `adapter` and `settings` are import strings `package.module:Name`: the adapter is called as `adapter(settings,
     context)`; the settings class is a pydantic model derived from `ci_acme.settings`. `extra` is the Python extra that
-    brings its dependencies, None for none. `permissions` are what it needs at the platform, for people to read.
+    brings its dependencies, None for none. `permissions` are what it needs at the platform, for people to read;
+    `policies` is the import string of a function `PermissionRequest -> Sequence[PolicyDocument]` that imports no SDK.
+    A row of the kind `secrets` has a `ports.SecretSource` as its adapter and no settings.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ProviderSpec:
     summary: str
     extra: str | None = None
     permissions: tuple[str, ...] = ()
+    policies: str | None = None
 
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +14,17 @@ MAX_SECRET: Final = 1 << 20
 _SCHEMES: Final = ("env", "file", "aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault")
 
 
-def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> Secret:
+Elsewhere = Callable[[str, str], Secret]
+"""Reads what is neither in the environment nor in a file, by scheme and the rest: `services.Services.elsewhere`."""
+
+
+def read_secret(reference: str, environ: Mapping[str, str] | None = None, elsewhere: Elsewhere | None = None) -> Secret:
     """What a reference stands for: `env:NAME`, or `file:PATH` without one trailing line break.
 
     Args:
         reference: the reference from the config.
         environ: the environment, `os.environ` if None.
+        elsewhere: reads the other schemes, which are the platforms'.
 
     Raises:
         SecretError: it is not set, missing, empty, unreadable, no file or too big; names the reference only.
@@ -34,19 +39,17 @@ def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> Sec
         return _from_environment(rest, os.environ if environ is None else environ)
     if scheme == "file":
         return _from_file(rest)
-    from ci_acme.registry import find
-    from ci_acme.spec import Kind
-
-    find(Kind.SECRETS, scheme)
-    raise NotAvailable(f"the secret source {scheme!r} cannot be read by this version", fix="use env:NAME or file:PATH")
+    if elsewhere is not None:
+        return elsewhere(scheme, rest)
+    raise NotAvailable(f"the secret source {scheme!r} cannot be read here", fix="use env:NAME or file:PATH")
 
 
-def read_text(value: str, environ: Mapping[str, str] | None = None) -> str:
+def read_text(value: str, environ: Mapping[str, str] | None = None, elsewhere: Elsewhere | None = None) -> str:
     """A value that may be a reference and is no secret (a key identifier): the text, or what it refers to."""
     if value.partition(":")[0] not in _SCHEMES:
         return value
     try:
-        return read_secret(value, environ).reveal().decode().strip()
+        return read_secret(value, environ, elsewhere).reveal().decode().strip()
     except UnicodeDecodeError:
         raise SecretError(f"{value} does not hold text", fix="store the text as UTF-8") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,9 @@ from ci_acme.dns.addresses import parse_servers
 from ci_acme.dns.ask import Server
 from ci_acme.dns.flights import Flights
 from ci_acme.dns.publish import Publisher
-from ci_acme.dnswire import canonical
-from ci_acme.errors import CiAcmeError
+from ci_acme.dnswire import canonical, labels_of
+from ci_acme.errors import CiAcmeError, ZoneNotFound
+from ci_acme.model.names import is_suffix
 from ci_acme.ports import Deadline, DnsProvider, Zone
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class Desk:
             return self._provider
 
     def find_zone(self, name: str, apex: str, deadline: Deadline) -> Zone:
-        """The provider's zone for a name, asked once for each apex."""
-        provider = self.provider
-        return self._zones.get(
-            [apex], lambda _: {apex: provider.find_zone(name, apex, deadline=deadline)}, deadline.clock
-        )[apex]
+        """The provider's zone for a name, asked once for each apex. Raises `ZoneNotFound` and the provider's errors."""
+
+        def find(_: Sequence[str]) -> dict[str, Zone]:
+            return {apex: longest(self.provider.zones_for(name, apex, deadline=deadline), name, self.provider.where)}
+
+        return self._zones.get([apex], find, deadline.clock)[apex]
 
     def publisher(self, zone: Zone) -> Publisher:
         """The publisher of a zone, the same for all threads."""
@@ -69,6 +71,16 @@ class Desk:
             return [server for text in texts for server in parse_servers(text)]
         except CiAcmeError:
             return []
+
+
+def longest(zones: Sequence[Zone], name: str, where: str) -> Zone:
+    """The longest public zone that holds the name. Raises `ZoneNotFound`."""
+    usable = [zone for zone in zones if zone.public and is_suffix(zone.name, name)]
+    if not usable:
+        raise ZoneNotFound(
+            f"{where} has no zone for {name}", fix="create the zone there, or correct the credentials of the DNS entry"
+        )
+    return max(usable, key=lambda zone: len(labels_of(zone.name)))
 
 
 @dataclass(slots=True)

@@ -223,7 +223,7 @@ def view_of(store: CertificateStore, services: Services) -> StoreView:
     from ci_acme.ca.inspect import describe
 
     try:
-        return StoreView(label, describe(state.certificate), version=state.version)
+        return StoreView(label, describe(state.certificate or b""), version=state.version)
     except ValueError as error:
         return StoreView(label, problem=f"nothing usable ({error})")
 

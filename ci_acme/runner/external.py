@@ -39,7 +39,7 @@ def external_account(section: Section, services: Services) -> ExternalAccount:
     assert section.key_id is not None
     assert section.hmac_key is not None
     hmac_key = parse_hmac_key(services.read_secret(section.hmac_key), section.hmac_key)
-    return ExternalAccount(read_text(section.key_id, services.environ), hmac_key, section.alg)
+    return ExternalAccount(read_text(section.key_id, services.environ, services.elsewhere), hmac_key, section.alg)
 
 
 def minted(

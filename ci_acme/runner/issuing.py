@@ -69,7 +69,9 @@ def finish_earlier(job: Job, services: Services, outcome: Outcome, scope: Scope,
 def _describe(store: CertificateStore, services: Services) -> CertificateFacts | None:
     state = store.read(deadline=services.deadline)
     try:
-        return describe(state.certificate) if isinstance(state, Present) else None
+        if isinstance(state, Present) and state.certificate is None:
+            return state.metadata.facts() if state.metadata else None
+        return describe(state.certificate or b"") if isinstance(state, Present) else None
     except ValueError:
         return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ci_acme import registry
 from ci_acme.model.spec import CertificateSpec
-from ci_acme.ports import CertificateStore, ProviderContext
+from ci_acme.ports import CertificateStore
 from ci_acme.spec import Kind
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def make_jobs(config: Config, names: Sequence[str], services: Services) -> list[
 
 
 def _job(config: Config, name: str, services: Services) -> Job:
-    context = ProviderContext(secrets=services.read_secret, clock=services.clock, certificate=name)
+    context = services.context(name)
     stores = tuple(
         registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context)
         for settings in config.certificates[name].stores

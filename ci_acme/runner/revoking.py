@@ -116,8 +116,9 @@ def _in_stores(names: Sequence[str] | None, services: Services) -> list[_Target]
         try:
             state = store.read(deadline=services.deadline)
             if isinstance(state, Present):
-                facts = describe(state.certificate)
-                target = found.setdefault(facts.sha256, _Target(state.certificate, facts))
+                pem = state.certificate or _with_key(store, services)
+                facts = describe(pem)
+                target = found.setdefault(facts.sha256, _Target(pem, facts))
                 target.places.append(_Place(job, store, state.metadata))
         except StoreReadError as error:
             errors.append(error)
@@ -127,6 +128,14 @@ def _in_stores(names: Sequence[str] | None, services: Services) -> list[_Target]
     if errors and not found and names is not None:
         raise errors[0]
     return list(found.values())
+
+
+def _with_key(store: CertificateStore, services: Services) -> bytes:
+    """The certificate of a store that gives it only together with its key. Raises `ValueError`."""
+    bundle = store.read_bundle(deadline=services.deadline)
+    if bundle is None:
+        raise ValueError("it does not give its certificate back; name a file with it: --certificate FILE")
+    return bundle.certificate
 
 
 def _from_file(path: Path, services: Services) -> _Target:

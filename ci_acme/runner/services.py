@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError, Interrupted, StateError
 from ci_acme.model.events import Event, Observer, Step, Warned
 from ci_acme.model.secret import Secret
-from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext
+from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext, SecretSource
 from ci_acme.spec import Kind
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
     from ci_acme.state.leases import Leases
+
+_IDENTITY_SECONDS: Final = 20.0
+"""For one answer of a platform that gives tokens or secrets."""
 
 
 class Services:
@@ -60,6 +63,7 @@ class Services:
         self._state: Engine | None = None
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
+        self._secrets: dict[tuple[str, str], Secret] = {}
 
     def notify(self, event: Event) -> None:
         """The observer of the run; what certificates are warned of is kept for the result, by their names."""
@@ -69,7 +73,37 @@ class Services:
 
     def read_secret(self, reference: str) -> Secret:
         """A secret by its reference, at the last moment."""
-        return read_secret(reference, self.environ)
+        return read_secret(reference, self.environ, self.elsewhere)
+
+    def elsewhere(self, scheme: str, rest: str) -> Secret:
+        """A secret that a platform keeps, asked for once a run. Raises `SecretError`, `NotAvailable`."""
+        with self._lock:
+            if (scheme, rest) not in self._secrets:
+                source: SecretSource = registry.load_adapter(registry.find(Kind.SECRETS, scheme))
+                deadline = self.deadline.within(_IDENTITY_SECONDS)
+                self._secrets[scheme, rest] = source(rest, self.context(), deadline=deadline)
+            return self._secrets[scheme, rest]
+
+    def context(self, certificate: str = "") -> ProviderContext:
+        """What an adapter is made with; `certificate` is the name of the one that a store is for."""
+
+        def warn(text: str) -> None:
+            self.notify(Warned(certificate, text))
+
+        return ProviderContext(
+            secrets=self.read_secret,
+            clock=self.clock,
+            certificate=certificate,
+            run=self.run_id,
+            environ=self.environ,
+            identity=self._identity,
+            warn=warn,
+        )
+
+    def _identity(self, audience: str) -> Secret:
+        from ci_acme.hosts.oidc import identity_token
+
+        return identity_token(audience, self.environ, deadline=self.deadline.within(_IDENTITY_SECONDS))
 
     def authority(self, name: str) -> Authority:
         """The config section of a CA."""
@@ -228,7 +262,7 @@ class Services:
         def make() -> DnsProvider:
             name = getattr(settings, "provider", "")
             adapter = registry.load_adapter(registry.find(Kind.DNS, name))
-            provider: DnsProvider = adapter(settings, ProviderContext(self.read_secret, self.clock))
+            provider: DnsProvider = adapter(settings, self.context())
             return provider
 
         return make

@@ -15,9 +15,9 @@ from ci_acme.ports import Clock
 from ci_acme.state import engine as states
 from ci_acme.state.chains import PART_SIZE, Chains
 from ci_acme.state.clouds.bucket import ABSENT, Bucket, Cloud, Condition, Refused
-from ci_acme.state.clouds.wire import Wire
 from ci_acme.state.engine import Conflict, Entry, Expect, Record, Version
 from ci_acme.state.segments import decode_name, encode_name, new_id, pack_value, unpack_value
+from ci_acme.wire import Wire
 
 
 class ObjectEngine:

@@ -6,6 +6,7 @@ In the tests of a store, with pytest:
         def open_store(self) -> CertificateStore: ...           # a new object for the same, initially absent target
         def failing_writes(self) -> AbstractContextManager: ...  # the store cannot be written meanwhile
         def put_beside(self, name, data) / beside(self, name): ...  # optional: a user's own data in the target
+        def denied(self), lost_reply(self), metadata_rights(self), plant_foreign(self), writes(self): ...  # optional
 
 Each test has a target of its own, so `open_store` takes it from a fixture of the test.
 """
@@ -13,16 +14,17 @@ Each test has a target of its own, so `open_store` takes it from a fixture of th
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from unittest import SkipTest
 
 from ci_acme.clock import SystemClock
-from ci_acme.errors import CiAcmeError, DeliveryError
+from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import PendingOrder, RenewalMemory
-from ci_acme.ports import Absent, CertificateStore, Deadline, Present
+from ci_acme.ports import Absent, CertificateStore, Deadline, Present, Retired, Unusable
 from ci_acme.testing.material import belongs_together, make_bundle, make_metadata
 
 
@@ -50,6 +52,26 @@ class StoreContract:
     def beside(self, name: str) -> bytes | None:
         """What `put_beside` put there; None if it is gone."""
         del name
+        return None
+
+    def denied(self) -> AbstractContextManager[None] | None:
+        """Within, the credentials are good for nothing; None where that has no meaning."""
+        return None
+
+    def lost_reply(self) -> AbstractContextManager[None] | None:
+        """Within, the next write is carried out and its answer is lost; None where that has no meaning."""
+        return None
+
+    def metadata_rights(self) -> AbstractContextManager[None] | None:
+        """Within, secrets cannot be read and metadata can; None where the platform does not tell them apart."""
+        return None
+
+    def plant_foreign(self) -> bool:
+        """Put something that is not ours under the target; False if that cannot be."""
+        return False
+
+    def writes(self) -> int | None:
+        """How many changes the platform has seen so far; None if nobody counts."""
         return None
 
     # --- reading and writing -----------------------------------------------------------------------------------------
@@ -137,6 +159,94 @@ class StoreContract:
         assert lines
         assert not any(line in said for line in lines)
 
+    def test_a_lost_reply_is_no_failure(self) -> None:
+        old, new = make_bundle(), make_bundle()
+        self.open_store().publish(old, make_metadata(old), deadline=soon())
+        with _needed(self.lost_reply(), "no answer can be lost"):
+            self.open_store().publish(new, make_metadata(new), deadline=soon())
+        self.assert_holds(new)
+
+    def test_without_rights_everything_says_what_to_grant(self) -> None:
+        bundle = make_bundle()
+        self.open_store().publish(bundle, make_metadata(bundle), deadline=soon())
+        store = self.open_store()
+        with _needed(self.denied(), "there are no rights to lack"):
+            failures = [
+                _failure(StoreReadError, lambda: store.read(deadline=soon())),
+                _failure(StoreNotWritable, lambda: store.probe(deadline=soon())),
+                _failure(DeliveryError, lambda: store.publish(bundle, make_metadata(bundle), deadline=soon())),
+                _failure(DeliveryError, lambda: store.retire(purge=False, deadline=soon())),
+            ]
+        assert all(error.fix for error in failures)
+        self.assert_holds(bundle)
+
+    def test_metadata_rights_are_enough_to_keep(self) -> None:
+        bundle = make_bundle()
+        metadata = make_metadata(bundle)
+        self.open_store().publish(bundle, metadata, deadline=soon())
+        with _needed(self.metadata_rights(), "the platform has no right for metadata alone"):
+            state = self.open_store().read(deadline=soon())
+        assert isinstance(state, Present)
+        assert state.metadata == metadata
+
+    def test_the_same_again_writes_nothing(self) -> None:
+        bundle = make_bundle()
+        metadata = make_metadata(bundle)
+        self.open_store().publish(bundle, metadata, deadline=soon())
+        before = self.writes()
+        _require(before is not None, "nobody counts writes")
+        self.open_store().publish(bundle, metadata, deadline=soon())
+        assert self.writes() == before
+
+    def test_two_writers_do_not_interleave(self) -> None:
+        bundles = [make_bundle() for _ in range(4)]
+        barrier = threading.Barrier(len(bundles))
+        failures: list[CiAcmeError] = []
+
+        def write(bundle: Bundle) -> None:
+            store = self.open_store()
+            barrier.wait()
+            try:
+                store.publish(bundle, make_metadata(bundle), deadline=soon())
+            except DeliveryError as error:  # somebody else was faster, and says so
+                failures.append(error)
+
+        threads = [threading.Thread(target=write, args=(bundle,)) for bundle in bundles]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(failures) < len(bundles), failures
+        state = self.open_store().read(deadline=soon())
+        assert isinstance(state, Present)
+        assert state.metadata is not None
+        self.assert_holds(next(one for one in bundles if make_metadata(one).sha256 == state.metadata.sha256))
+
+    # --- teardown ----------------------------------------------------------------------------------------------------
+
+    def test_retiring_twice_is_success(self) -> None:
+        bundle = make_bundle()
+        self.open_store().publish(bundle, make_metadata(bundle), deadline=soon())
+        assert self.open_store().retire(purge=False, deadline=soon()) is Retired.REMOVED
+        assert isinstance(self.open_store().read(deadline=soon()), Absent)
+        assert self.open_store().read_bundle(deadline=soon()) is None
+        assert self.open_store().retire(purge=False, deadline=soon()) is Retired.ABSENT
+
+    def test_create_and_retire_three_times_in_a_row(self) -> None:
+        for purge in (False, False, True):
+            bundle = make_bundle()
+            self.open_store().probe(deadline=soon())
+            self.open_store().publish(bundle, make_metadata(bundle), deadline=soon())
+            self.assert_holds(bundle)
+            assert self.open_store().retire(purge=purge, deadline=soon()) is Retired.REMOVED
+
+    def test_what_is_not_ours_is_not_retired(self) -> None:
+        _require(self.plant_foreign(), "nothing foreign can be under the target")
+        state = self.open_store().read(deadline=soon())
+        assert isinstance(state, Unusable) or (isinstance(state, Present) and state.metadata is None)
+        _failure(DeliveryError, lambda: self.open_store().retire(purge=False, deadline=soon()))
+        assert not isinstance(self.open_store().read(deadline=soon()), Absent)
+
     # --- users and readers -------------------------------------------------------------------------------------------
 
     def test_what_a_user_put_beside_survives(self) -> None:
@@ -199,7 +309,11 @@ class StoreContract:
         store = self.open_store()
         state = store.read(deadline=soon())
         assert isinstance(state, Present), state
-        assert (state.certificate, state.chain) == (bundle.certificate, bundle.chain)
+        if state.certificate is None:
+            assert state.metadata is not None
+            assert state.metadata.sha256 == make_metadata(bundle).sha256
+        else:
+            assert (state.certificate, state.chain) == (bundle.certificate, bundle.chain)
         if store.capabilities.returns_key:
             assert store.read_bundle(deadline=soon()) == bundle
 
@@ -249,6 +363,20 @@ def _require(condition: bool, otherwise: str) -> None:  # noqa: FBT001  # it is 
     """Skip the test, visibly, where the store does not promise what it is about."""
     if not condition:
         raise SkipTest(otherwise)
+
+
+def _needed(within: AbstractContextManager[None] | None, otherwise: str) -> AbstractContextManager[None]:
+    if within is None:
+        raise SkipTest(otherwise)
+    return within
+
+
+def _failure(kind: type[CiAcmeError], call: Callable[[], object]) -> CiAcmeError:
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
 
 
 def _pending(bundle: Bundle) -> PendingOrder:

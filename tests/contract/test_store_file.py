@@ -51,6 +51,11 @@ class TestFileStore(StoreContract):
             signal.signal(signal.SIGXFSZ, handler)
             assert not any(path.name.startswith(".") for path in self.directory.iterdir())
 
+    def plant_foreign(self) -> bool:
+        (self.directory / "test").mkdir(parents=True)
+        (self.directory / "test" / "privkey.pem").write_text("mine")
+        return True
+
     def put_beside(self, name: str, data: bytes) -> bool:
         (self.directory / "test" / name).write_bytes(data)
         return True

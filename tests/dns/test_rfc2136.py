@@ -134,7 +134,7 @@ def test_a_zone_that_the_server_does_not_hold(bind: Bind) -> None:
     with pytest.raises(ZoneNotFound, match="NOTAUTH"):
         provider(bind.server).ensure(Zone("x", "other.test"), VALUES, ttl=60, deadline=deadline())
     with pytest.raises(ZoneNotFound, match="holds no zone"):
-        provider(bind.server).find_zone("_acme-challenge.other.test", None, deadline=deadline())
+        provider(bind.server).zones_for("_acme-challenge.other.test", None, deadline=deadline())
 
 
 def test_a_name_outside_the_zone(bind: Bind) -> None:
@@ -144,10 +144,10 @@ def test_a_name_outside_the_zone(bind: Bind) -> None:
 
 def test_find_zone_prefers_what_the_config_says(bind: Bind) -> None:
     adapter = provider(bind.server, zone_id="chosen.test")
-    assert adapter.find_zone(NAME, "ci.test", deadline=deadline()) == Zone("chosen.test", "chosen.test")
-    assert provider(bind.server).find_zone(NAME, None, deadline=deadline()) == ZONE
+    assert adapter.zones_for(NAME, "ci.test", deadline=deadline()) == [Zone("chosen.test", "chosen.test")]
+    assert provider(bind.server).zones_for(NAME, None, deadline=deadline()) == [ZONE]
     with pytest.raises(ConfigError, match="zone_id"):
-        provider(bind.server, zone_id="a..b").find_zone(NAME, None, deadline=deadline())
+        provider(bind.server, zone_id="a..b").zones_for(NAME, None, deadline=deadline())
 
 
 def test_check_access_leaves_the_serial_and_names_what_is_refused(make_bind: Callable[..., Bind]) -> None:

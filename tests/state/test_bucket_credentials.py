@@ -27,7 +27,7 @@ from ci_acme.state.clouds.entra import EntraSource
 from ci_acme.state.clouds.gcs import Gcs
 from ci_acme.state.clouds.google import GoogleSource
 from ci_acme.state.clouds.s3 import S3, canonical_query, sign
-from ci_acme.state.clouds.wire import Reply, Unreachable, Wire
+from ci_acme.wire import Reply, Unreachable, Wire
 from tests.servers.buckets import Buckets
 from tests.state.object_support import QuickClock
 

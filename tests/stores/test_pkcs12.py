@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ci_acme.errors import DeliveryError, SecretError
 from ci_acme.model.secret import Secret
+from ci_acme.pkcs12 import _integer, _oid, _tagged, make
 from ci_acme.testing.material import make_bundle, make_metadata
-from ci_acme_providers.files.pkcs12 import _integer, _oid, _tagged, make
 from tests.stores.support import soon, store_in, visible
 
 BUNDLE = make_bundle("one.example")

@@ -54,7 +54,7 @@ def toml_arrays(table: str) -> dict[str, list[str]]:
     """The string arrays of a table of pyproject.toml (Python 3.10 has no TOML reader)."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     body = text.split(f"[{table}]\n", 1)[1].split("\n[", 1)[0]
-    uncommented = re.sub(r"#[^\n\"]*$", "", body, flags=re.MULTILINE)
+    uncommented = re.sub(r"[ \t]*#[^\n\"]*$", "", body, flags=re.MULTILINE)
     found: dict[str, list[str]] = {}
     for key, array in re.findall(r"^([\w-]+) = \[(.*?)\]$", uncommented, flags=re.MULTILINE | re.DOTALL):
         found[key] = re.findall(r'"([^"]+)"', array)

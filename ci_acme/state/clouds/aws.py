@@ -16,7 +16,7 @@ from ci_acme.errors import StateError
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Clock
 from ci_acme.state.clouds.token import text_of
-from ci_acme.state.clouds.wire import Reply, Request, Unreachable, Wire
+from ci_acme.wire import Reply, Request, Unreachable, Wire
 
 _EARLY: Final = timedelta(minutes=5)
 _METADATA: Final = "http://169.254.169.254"

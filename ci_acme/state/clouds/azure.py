@@ -17,7 +17,7 @@ from ci_acme.ports import Clock
 from ci_acme.state.clouds.bucket import ABSENT, Condition, Listed
 from ci_acme.state.clouds.entra import EntraSource
 from ci_acme.state.clouds.token import Token
-from ci_acme.state.clouds.wire import Reply, Request, Wire
+from ci_acme.wire import Reply, Request, Wire
 
 VERSION: Final = "2021-12-02"
 """Of the service's interface."""

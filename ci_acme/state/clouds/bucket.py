@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from ci_acme.errors import Interrupted, StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
-from ci_acme.state.clouds.wire import Reply, Request, Unreachable, Wire
+from ci_acme.wire import Reply, Request, Unreachable, Wire
 
 PATIENCE: Final = 30.0
 """Seconds that one operation may take with all its tries while the service fails or does not answer."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from ci_acme.errors import StateError
 from ci_acme.ports import Clock
 from ci_acme.state.clouds.token import Token, document_from, post_form, text_of, token_in
-from ci_acme.state.clouds.wire import Request, Unreachable, Wire
+from ci_acme.wire import Request, Unreachable, Wire
 
 _RESOURCE: Final = "https://storage.azure.com"
 _SCOPE: Final = f"{_RESOURCE}/.default"

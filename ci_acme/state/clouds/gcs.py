@@ -15,7 +15,7 @@ from ci_acme.ports import Clock
 from ci_acme.state.clouds.bucket import ABSENT, Condition, Listed
 from ci_acme.state.clouds.google import GoogleSource
 from ci_acme.state.clouds.token import Token
-from ci_acme.state.clouds.wire import Reply, Request, Wire
+from ci_acme.wire import Reply, Request, Wire
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]\Z")
 _ENDPOINT: Final = "https://storage.googleapis.com"

@@ -13,7 +13,7 @@ from ci_acme.errors import StateError
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Clock
 from ci_acme.state.clouds.token import Token, document_from, post_form, text_of, token_in
-from ci_acme.state.clouds.wire import Request, Unreachable, Wire
+from ci_acme.wire import Request, Unreachable, Wire
 
 _SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
 _CLOUD: Final = "https://www.googleapis.com/auth/cloud-platform"

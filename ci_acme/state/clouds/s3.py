@@ -16,7 +16,7 @@ from ci_acme.errors import ConfigError
 from ci_acme.ports import Clock
 from ci_acme.state.clouds.aws import AwsKeys, AwsSource
 from ci_acme.state.clouds.bucket import ABSENT, Condition, Listed
-from ci_acme.state.clouds.wire import Reply, Request, Wire
+from ci_acme.wire import Reply, Request, Wire
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}\Z")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from ci_acme.errors import StateError
-from ci_acme.state.clouds.wire import Request, Unreachable, Wire
+from ci_acme.wire import Request, Unreachable, Wire
 
 _EARLY: Final = timedelta(minutes=5)
 _SECONDS: Final = 10.0

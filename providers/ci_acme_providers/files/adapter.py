@@ -13,7 +13,7 @@ from ci_acme.errors import CiAcmeError, ConfigError, DeliveryError, SecretError,
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Absent, Deadline, Present, ProviderContext, StoreCapabilities, StoreState
+from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState
 from ci_acme_providers.files import contents, faults, pem
 from ci_acme_providers.files import pending as orders
 from ci_acme_providers.files.disk import (
@@ -160,6 +160,28 @@ class FileStore:
                 raise
             sync_directory(target.path)
 
+    def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
+        """Remove the directory; files that a user put there stay, alone. What is staged goes first."""
+        del purge  # nothing is kept for recovery
+        with self._errors(DeliveryError, "remove"):
+            if not os.path.lexists(self._link) and not os.path.lexists(self._slots()[0].path.parent):
+                return Retired.ABSENT
+            self.unstage(deadline=deadline)
+            with self._writing(deadline) as (target, _):
+                if not os.path.lexists(target.path):
+                    return Retired.ABSENT
+                found = {entry.name for entry in target.path.iterdir()} & contents.OURS
+                if not found:
+                    return Retired.ABSENT
+                if found != {contents.METADATA} and not contents.is_ours(target.path):
+                    raise DeliveryError(
+                        f"{self.target} holds files that ci-acme did not write, which are not removed",
+                        fix="remove the directory by hand, if nobody needs it",
+                    )
+                contents.remove(target.path)
+                sync_directory(target.path.parent)
+        return Retired.REMOVED
+
     # --- reading -------------------------------------------------------------------------------------------------
 
     def _judge(self, generation: Snapshot) -> StoreState:
@@ -249,7 +271,7 @@ class FileStore:
         }
         if "pkcs12" not in self._settings.formats:
             return files
-        from ci_acme_providers.files import pkcs12  # cryptography
+        from ci_acme import pkcs12  # cryptography
 
         try:
             files[contents.PKCS12] = pkcs12.make(bundle, self._context.certificate, self._password())

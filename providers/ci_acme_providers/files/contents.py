@@ -181,3 +181,22 @@ def _open_up(path: Path, predecessor: Access | None) -> None:
         grant(descriptor, path, access)
     finally:
         os.close(descriptor)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether metadata of ci-acme stand in the directory, whatever certificate they are of."""
+    try:
+        Metadata.from_json(json.loads((path / METADATA).read_bytes()))
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove our files, the key first and the metadata, which say that it is ours, last; then an empty directory."""
+    for name in sorted(OURS - {METADATA}, key=lambda name: name not in PRIVATE):
+        (path / name).unlink(missing_ok=True)
+    sync_directory(path)
+    (path / METADATA).unlink(missing_ok=True)
+    with suppress(OSError):  # a user's files are in it
+        path.rmdir()

@@ -52,7 +52,7 @@ class Rfc2136:
     def where(self) -> str:
         return ", ".join(self.nameservers)
 
-    def find_zone(self, name: str, apex: str | None, *, deadline: Deadline) -> Zone:
+    def zones_for(self, name: str, apex: str | None, *, deadline: Deadline) -> Sequence[Zone]:
         zone = dnswire.canonical(self._settings.zone_id or apex or self._walk(name, deadline))
         try:
             dnswire.encode_name(zone)
@@ -60,7 +60,7 @@ class Rfc2136:
             raise ConfigError(
                 f"zone_id is not the name of a zone: {error}", fix="give the zone's apex, or none"
             ) from None
-        return Zone(id=zone, name=zone)
+        return [Zone(id=zone, name=zone)]
 
     def ensure(self, zone: Zone, values: Sequence[TxtValue], *, ttl: int, deadline: Deadline) -> Sequence[Placement]:
         changes = [Change(v.name, v.value.encode(), ttl if v.ttl is None else v.ttl) for v in values]

@@ -47,6 +47,33 @@ def make(bundle: Bundle, name: str, password: Secret | None) -> bytes:
     return _with_empty_password(pkcs8, [one.public_bytes(Encoding.DER) for one in (certificate, *chain)], name)
 
 
+def make_truststore(bundle: Bundle, password: Secret | None) -> bytes:
+    """A PKCS#12 trust store that Java reads: the CA certificates of the chain, the leaf if there are none.
+
+    Java finds no entry in one without a password (its default is `changeit`). Raises `ValueError` without one.
+    """
+    if password is None:
+        raise ValueError("a trust store needs a password")
+    chain = x509.load_pem_x509_certificates(bundle.chain if bundle.chain.strip() else bundle.certificate)
+    entries = [
+        pkcs12.PKCS12Certificate(certificate, f"ca-{index}".encode()) for index, certificate in enumerate(chain, 1)
+    ]
+    return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(password.reveal()))
+
+
+def load(data: bytes, password: Secret | None) -> Bundle:
+    """The bundle of a PKCS#12 file of ours. Raises `ValueError`; its text never shows what is in it."""
+    try:
+        key, certificate, chain = pkcs12.load_key_and_certificates(data, password.reveal() if password else b"")
+    except Exception:  # what the library raises for broken files is of many kinds, and may quote them
+        raise ValueError("is no PKCS#12 file that the password opens") from None
+    if key is None or certificate is None:
+        raise ValueError("is a PKCS#12 file without a key and its certificate")
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    rest = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+    return Bundle(Secret(pem), certificate.public_bytes(Encoding.PEM), rest)
+
+
 def _with_empty_password(pkcs8: bytes, certificates: Sequence[bytes], name: str) -> bytes:
     """A PFX (RFC 7292 section 4) with open certificate bags, a shrouded key bag, and a MAC."""
     leaf = _attributes(name, hashlib.sha1(certificates[0], usedforsecurity=False).digest())

@@ -1,4 +1,4 @@
-"""HTTP for object storage and for the services that give credentials to it: one exchange, and nothing decided."""
+"""HTTP for providers, object storage, and the services that give credentials: one exchange, and nothing decided."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -51,11 +52,11 @@ class Reply:
 class Wire:
     """Keep-alive connections, by https and by http alike: who may be spoken to by http is for the caller to say.
 
-    Thread-safe; `HTTPS_PROXY` and `NO_PROXY` are honoured for https.
+    Thread-safe; `HTTPS_PROXY` and `NO_PROXY` are honoured for https. `ca_bundle` replaces the system's roots.
     """
 
-    def __init__(self) -> None:
-        self._trust = TlsTrust(None)
+    def __init__(self, ca_bundle: Path | None = None) -> None:
+        self._trust = TlsTrust(ca_bundle)
         self._dialer = Dialer()
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[Connection]] = {}

@@ -1,0 +1,1 @@
+"""acme-dns: challenge records at a server that holds nothing else."""

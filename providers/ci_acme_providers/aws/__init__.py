@@ -1,0 +1,1 @@
+"""Amazon Web Services: Route 53, Secrets Manager, SSM, ACM, S3."""

@@ -1,0 +1,1 @@
+"""Microsoft Azure: DNS zones, Key Vault."""

@@ -1,0 +1,1 @@
+"""Google Cloud: Cloud DNS, Secret Manager, Certificate Manager."""

@@ -1,0 +1,1 @@
+"""programs and HTTP endpoints of the user."""

@@ -1,0 +1,1 @@
+"""dns-lexicon: a bridge to some eighty DNS providers."""

@@ -1,0 +1,1 @@
+"""OVHcloud DNS."""

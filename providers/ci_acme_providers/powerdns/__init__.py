@@ -1,0 +1,1 @@
+"""PowerDNS Authoritative Server."""
