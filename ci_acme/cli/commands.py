@@ -9,6 +9,7 @@ COMMANDS = (
     ("cleanup", "remove challenge records that interrupted runs left"),
     ("account", "register, show, update, rotate-key, deactivate: your account at a CA"),
     ("revoke", "revoke a certificate of the config, of a file, or by its serial number"),
+    ("retire", "tear an environment down: remove certificates from their stores, own records from the DNS"),
     ("inventory", "list certificates: names, issuer, expiry, renewal, owner, stores, state"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),

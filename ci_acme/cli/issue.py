@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci_acme.cli.app import wants_json
 from ci_acme.cli.console import Console
@@ -13,6 +13,9 @@ from ci_acme.cli.signals import stop_on_signals
 from ci_acme.cli.source import load_config
 from ci_acme.clock import SystemClock
 
+if TYPE_CHECKING:
+    from ci_acme.core.report import Result
+
 
 def main(options: Any, console: Console) -> int:
     """Run, print the result, return its exit status."""
@@ -21,6 +24,11 @@ def main(options: Any, console: Console) -> int:
     run = make_run(options, load_config(options), console, clock, dry_run=dry_run)
     with stop_on_signals(clock, run.abort):
         result = run.issue(options.names)
+    return show(result, options, console)
+
+
+def show(result: Result, options: Any, console: Console) -> int:
+    """The result on stdout in the form that was asked for; its exit status."""
     console.close()
     for outcome in result.certificates if wants_json(options) else ():
         if outcome.error is not None:

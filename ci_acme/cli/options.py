@@ -57,6 +57,11 @@ REVOKE: Final = (
     Option("revoke_reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY", word="reason"),
     Option("revoke_key", "the certificate's private key, where no account may revoke it", "FILE", word="key"),
 )
+RETIRE: Final = (
+    Option("revoke", "also revoke what no other environment uses", flag=True),
+    Option("purge", "skip the recovery period of stores that have one", flag=True),
+    next(option for option in REVOKE if option.word == "reason"),
+)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
@@ -64,7 +69,9 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
 READ_HERE: Final = tuple(
-    option for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *INVENTORY, *INIT, *DEMO) if option not in OPTIONS
+    option
+    for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *RETIRE, *INVENTORY, *INIT, *DEMO)
+    if option not in OPTIONS
 )
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
 
@@ -85,6 +92,7 @@ SHAPES: Final = {
     "plan": Shape(RUN, _NAMES),
     "check": Shape(RUN, _NAMES),
     "cleanup": Shape(RUN),
+    "retire": Shape((*RETIRE, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
     "revoke": Shape(

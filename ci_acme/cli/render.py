@@ -16,7 +16,7 @@ def result_text(result: Result) -> str:
 
 def _outcome(outcome: Outcome) -> list[str]:
     head = f"{outcome.name}: {outcome.action}"
-    if outcome.not_after and outcome.error is None:
+    if outcome.not_after and outcome.error is None and outcome.action != "retired":
         head += f", valid until {format_time(outcome.not_after)}"
     if outcome.reason and outcome.error is None:
         head += f" ({outcome.reason})"
@@ -30,6 +30,9 @@ def _outcome(outcome: Outcome) -> list[str]:
         if store.error is not None and store.error is not outcome.error:
             lines.append(f"    error: {store.error.message}")
             lines.append(f"    fix: {store.error.fix}")
+    if outcome.revocation is not None:
+        why = outcome.revocation.get("why")
+        lines.append(f"  revocation: {outcome.revocation['action']}" + (f", {why}" if why else ""))
     if outcome.cost is not None and outcome.cost.get("orders"):
         cost = outcome.cost
         names = "1 name" if cost["names"] == 1 else f"{cost['names']} names"

@@ -124,7 +124,8 @@ def _completed(row: Row, entry: Row | None) -> Row:
         return row
     if row.serial is not None:
         return replace(row, source="both", run=row.run or entry.run)
-    return replace(entry, state=row.state, stores=row.stores, owner=row.owner or entry.owner, source="ledger")
+    state = entry.state if entry.state == "retired" and row.state == "missing" else row.state
+    return replace(entry, state=state, stores=row.stores, owner=row.owner or entry.owner, source="ledger")
 
 
 def from_entry(entry: Mapping[str, Any], now: datetime) -> Row | None:

@@ -16,7 +16,7 @@ RESULT_SCHEMA: Final = "ci-acme/result/1"
 
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """What happened at one store. `action` is written, delivered, kept, failed or would-write."""
+    """What happened at one store. `action` is written, delivered, kept, removed, absent, failed or would-write."""
 
     provider: str
     target: str
@@ -41,7 +41,7 @@ class StoreOutcome:
 class Outcome:
     """One certificate's result. Unknown facts stay None; `error` decides the exit status.
 
-    `kind` is what the order is, or would be, to the CA.
+    `kind` is what the order is, or would be, to the CA; `revocation` what `retire --revoke` came to.
     """
 
     name: str
@@ -67,12 +67,13 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     cost: dict[str, Any] | None = None
     kind: OrderKind | None = None
+    revocation: dict[str, Any] | None = None
     error: CiAcmeError | None = None
 
     @property
     def changed(self) -> bool:
-        """Whether a store has something new."""
-        return any(store.action in {"written", "delivered"} for store in self.stores)
+        """Whether a store has something new, or less."""
+        return any(store.action in {"written", "delivered", "removed"} for store in self.stores)
 
     def take(self, facts: CertificateFacts) -> None:
         """Fill in serial, digests, issuer and dates."""
@@ -108,6 +109,8 @@ class Outcome:
             "warnings": self.warnings,
             "error": self.error.as_dict() if self.error else None,
         }
+        if self.revocation is not None:
+            document["revocation"] = self.revocation
         if self.cost is not None:
             document["cost"] = self.cost
         return document

@@ -84,6 +84,17 @@ def revoke(wanted: Wanted, services: Services) -> RevokeReport:
     return RevokeReport([_Work(target, wanted, services).run() for target in targets])
 
 
+def revoke_stored(job: Job, reason: int | None, services: Services) -> Revocation:
+    """Revoke the certificate that the stores of a job hold. Raises `StoreReadError`, `UsageError` if none does."""
+    found = _in_stores([job.spec.name], services)
+    if not found:
+        raise UsageError(
+            f"no store of {job.spec.name} gives its certificate back, so that it cannot be revoked",
+            fix="revoke it by its file: ci-acme revoke --certificate FILE; or retire without --revoke",
+        )
+    return _Work(found[0], Wanted(name=job.spec.name, reason=reason), services).run()
+
+
 # --- which certificates ---
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ci_acme.core.checks import CheckLine
     from ci_acme.core.inventory import Row
     from ci_acme.runner.leftovers import Leftover
+    from ci_acme.runner.retiring import Teardown
     from ci_acme.runner.revoking import Wanted
 
 SIDE_BY_SIDE = 8
@@ -141,6 +142,23 @@ class Run:
             return revoke(wanted, self._services)
         finally:
             self._services.close()
+
+    def retire(self, names: Sequence[str], wanted: Teardown) -> Result:
+        """Remove the named certificates (default: all) from their stores, and what earlier runs left in the DNS."""
+        from ci_acme.runner.retiring import retire, sweep_records
+
+        jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
+        try:
+            outcomes = self._work(jobs, lambda job: retire(job, self._services, wanted))
+            try:
+                sweep_records(self._services)
+            except Interrupted:
+                raise
+            except CiAcmeError as error:
+                self._services.notify(Warned("", f"records that earlier runs left were not removed: {error.message}"))
+        finally:
+            self._services.close()
+        return self._result(outcomes, [])
 
     def _work(self, jobs: list[Job], work: Callable[[Job], Outcome]) -> list[Outcome]:
         if len(jobs) == 1:

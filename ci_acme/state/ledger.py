@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,7 +22,7 @@ _ENTRY: Final = "inventory/"
 _ATTEMPTS: Final = 50
 SCHEMA: Final = "ci-acme/ledger/1"
 
-KINDS: Final = ("order", "certificate", "renewal", "deployment", "failure", "refusal")
+KINDS: Final = ("order", "certificate", "renewal", "deployment", "failure", "refusal", "retirement")
 """What an event is: its `what`."""
 
 
@@ -100,6 +100,39 @@ class Ledger:
                 continue
             return
         raise StateError(f"the inventory in {self._engine.where} changes all the time", fix="run again")
+
+    def retire(
+        self, name: str, names: Sequence[str], places: Sequence[tuple[str, str]], at: datetime, run: str
+    ) -> None:
+        """Take stores (provider, target) from the entries of a certificate; one that has none left is retired."""
+        for key in self._engine.list(_ENTRY):
+            self._change(key, lambda entry: _without(entry, name, names, places, format_time(at), run))
+
+    def _change(self, key: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+        for _ in range(_ATTEMPTS):
+            entry = self._engine.read(key)
+            document = None if entry is None else _document(entry.value)
+            changed = None if document is None else change(document)
+            if entry is None or changed is None:
+                return
+            try:
+                self._engine.write(key, json.dumps(changed, separators=(",", ":")).encode(), expect=entry.version)
+            except Conflict:
+                continue
+            return
+        raise StateError(f"the inventory in {self._engine.where} changes all the time", fix="run again")
+
+
+def _without(
+    entry: dict[str, Any], name: str, names: Sequence[str], places: Sequence[tuple[str, str]], at: str, run: str
+) -> dict[str, Any] | None:
+    """The entry without those stores; None if it is of another certificate or has none of them."""
+    if entry.get("name") != name or sorted(entry.get("names", ())) != sorted(names) or entry.get("retired"):
+        return None
+    kept = [store for store in entry.get("stores", ()) if (store["provider"], store["target"]) not in places]
+    if kept:
+        return {**entry, "stores": kept} if len(kept) < len(entry.get("stores", ())) else None
+    return {**entry, "retired": at, "retired_by": run}
 
 
 def _entry_key(document: Mapping[str, Any]) -> str:

@@ -68,6 +68,11 @@ class Orders:
             if found is not None and found[0].order == order:
                 self._drop(key, found[1])
 
+    def abandon(self, spec_digest: str) -> None:
+        """Forget every order for a request, whichever account made it: nobody wants its certificate any more."""
+        for key in self._engine.list(f"{_PREFIX}{spec_digest}/"):
+            self._engine.delete(key, expect=ANY)
+
     def expire(self, now: float) -> None:
         """Remove what is too old to be gone on with."""
         for key in self._engine.list(_PREFIX):
