@@ -18,7 +18,7 @@ from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import Metadata, RenewalMemory
 from ci_acme.ports import Absent, CertificateStore, Present, Unusable
 from ci_acme.runner.beforehand import judge_beforehand
-from ci_acme.runner.jobs import Job
+from ci_acme.runner.jobs import Job, label_of
 
 if TYPE_CHECKING:
     from ci_acme.runner.services import Services
@@ -176,7 +176,9 @@ def _bring_into_line(job: Job, look: _Look, services: Services, outcome: Outcome
     fresh = look.best.metadata.with_renewal(look.memory, look.renew_after)
     _remember(job, look.views, selection, fresh, services)
     if decision.action is Action.DELIVER:
-        outcome.stores = _deliver(job, selection.best, decision, fresh, services)
+        from ci_acme.runner.redelivery import deliver
+
+        outcome.stores = deliver(job, look.views, look.decision, fresh, services, outcome)
         outcome.error = next((store.error for store in outcome.stores if store.error), None)
     else:
         outcome.stores = [StoreOutcome(s.provider, s.target, "kept", v.version) for s, v in _pairs(job, look.views)]
@@ -226,11 +228,6 @@ def view_of(store: CertificateStore, services: Services) -> StoreView:
         return StoreView(label, describe(state.certificate or b""), version=state.version)
     except ValueError as error:
         return StoreView(label, problem=f"nothing usable ({error})")
-
-
-def label_of(store: CertificateStore) -> str:
-    """How a store is called in reasons: `file:certs/preview`."""
-    return f"{store.provider}:{store.target}"
 
 
 def _consult_ca(
@@ -290,23 +287,6 @@ def _remember(job: Job, views: list[StoreView], selection: Selection, fresh: Met
             store.annotate(fresh, deadline=services.deadline)
         except DeliveryError as error:
             services.notify(Warned(job.spec.name, f"could not note the renewal time: {error.message}"))
-
-
-def _deliver(job: Job, best: int, decision: Decision, metadata: Metadata, services: Services) -> list[StoreOutcome]:
-    """Bring the other stores into line from the one that has the certificate, without an order."""
-    from ci_acme.runner.delivery import publish
-
-    services.notify(Started(job.spec.name, "delivering", decision.reason))
-    bundle = job.stores[best].read_bundle(deadline=services.deadline)
-    if bundle is None:
-        raise DeliveryError(
-            f"{label_of(job.stores[best])} holds the certificate and does not give its key back",
-            fix="run again with --force: a new certificate goes to every store",
-        )
-    missing = [job.stores[index] for index in decision.missing]
-    written = publish(missing, bundle, metadata, services, job.spec.name, action="delivered")
-    by_store = {id(store): result for store, result in zip(missing, written, strict=True)}
-    return [by_store.get(id(store)) or StoreOutcome(store.provider, store.target, "kept") for store in job.stores]
 
 
 def _would(job: Job, look: _Look, outcome: Outcome) -> None:

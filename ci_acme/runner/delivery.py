@@ -13,6 +13,7 @@ from ci_acme.model.records import Metadata
 from ci_acme.ports import CertificateStore
 
 if TYPE_CHECKING:
+    from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
 
 
@@ -37,7 +38,7 @@ def publish(
     bundle: Bundle,
     metadata: Metadata,
     services: Services,
-    certificate: str,
+    job: Job,
     *,
     action: str,
     guard: Callable[[], None] = lambda: None,
@@ -50,10 +51,32 @@ def publish(
     for store in stores:
         guard()
         try:
+            require_accepted(job.accepted_by(store), bundle, metadata, store, services)
             version = store.publish(bundle, metadata, deadline=services.deadline)
         except DeliveryError as error:
             outcomes.append(StoreOutcome(store.provider, store.target, "failed", error=error))
             continue
-        services.notify(Step(certificate, f"stored in {store.provider}:{store.target}"))
+        services.notify(Step(job.spec.name, f"stored in {store.provider}:{store.target}"))
         outcomes.append(StoreOutcome(store.provider, store.target, action, version))
     return outcomes
+
+
+def require_accepted(
+    accept: str, bundle: Bundle, metadata: Metadata, store: CertificateStore, services: Services
+) -> None:
+    """Keep a staging certificate out of a production store, and the other way round. Raises `DeliveryError`."""
+    if accept == "any":
+        return
+    from ci_acme.ca.trust import distrust
+    from ci_acme.core.quirks import known_ca
+
+    reason = distrust(bundle, services.clock.now())
+    if known_ca(metadata.authority).staging:
+        reason = "it is of a staging CA, which nobody trusts"
+    if (reason is None) is (accept == "production"):
+        return
+    what = f"the certificate is not publicly trusted: {reason}" if reason else "the certificate is publicly trusted"
+    raise DeliveryError(
+        f"{store.provider}:{store.target} accepts {accept} certificates only, and {what}",
+        fix="use an authority of that kind for this certificate, or say accept: any in the store",
+    )

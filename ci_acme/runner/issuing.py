@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from ci_acme.ca.order import Issued, OrderRequest, accept, obtain, resume
 from ci_acme.ca.renewal import renewal_info_url
 from ci_acme.core.budget import OrderKind
 from ci_acme.core.renewal import renewal_time
-from ci_acme.core.report import Outcome
+from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.errors import CertificateRejected, CiAcmeError, DeliveryError, Interrupted
 from ci_acme.model.material import Bundle, CertificateFacts
 from ci_acme.model.records import Metadata, RenewalMemory
@@ -74,6 +74,25 @@ def _describe(store: CertificateStore, services: Services) -> CertificateFacts |
         return describe(state.certificate or b"") if isinstance(state, Present) else None
     except ValueError:
         return None
+
+
+def earlier_bundle(job: Job, sha256: str, services: Services, scope: Scope) -> tuple[Bundle, Callable[[], None]] | None:
+    """Key and chain of a certificate that no store gives back, kept by the run that issued it; None if nobody has it.
+
+    The second value is to be called when every store has it: it forgets what was kept.
+    """
+    work = _Issuing(job, services, Outcome(job.spec.name, job.spec.names, job.spec.authority, ""), scope, lambda: None)
+    found = work.kept(sha256)
+    if found is None:
+        return None
+    bundle, order = found
+    return bundle, lambda: work.forget(order)
+
+
+def is_settled(stores: Sequence[CertificateStore], outcomes: Sequence[StoreOutcome]) -> bool:
+    """Whether nothing needs to be kept: every store has the certificate, or one that has it can serve the others."""
+    served = [store for store, outcome in zip(stores, outcomes, strict=True) if outcome.error is None]
+    return len(served) == len(stores) or any(store.capabilities.returns_key for store in served)
 
 
 class _Issuing:
@@ -139,6 +158,21 @@ class _Issuing:
         finally:
             self._outcome.dns_changes += solver.changes
 
+    def kept(self, sha256: str) -> tuple[Bundle, str] | None:
+        """The certificate with this digest and its order, if an earlier run kept it with its key."""
+        client = self._client = self._services.authorities.client(self._job.spec.authority, self._scope)
+        self._keeper.account = client.account or ""
+        solver = solver_for(self._job.spec.authority, self._job.spec.name, self._services)
+        for earlier in self._keeper.earlier():
+            found = self._go_on(client, earlier, solver) if earlier.key is not None else None
+            if found is not None and found[1].facts.sha256 == sha256:
+                return Bundle(found[0], found[1].certificate_pem, found[1].chain_pem), earlier.order
+        return None
+
+    def forget(self, order: str) -> None:
+        """Every store has its certificate."""
+        self._keeper.forget(order)
+
     def publish(self, key: Secret, issued: Issued) -> None:
         """Into every store; a store that fails is in the outcome, and the next run delivers to it."""
         services, outcome = self._services, self._outcome
@@ -146,10 +180,10 @@ class _Issuing:
         bundle = Bundle(key, issued.certificate_pem, issued.chain_pem)
         metadata = self._metadata(issued)
         outcome.stores = publish(
-            self._job.stores, bundle, metadata, services, self._job.spec.name, action="written", guard=self._guard
+            self._job.stores, bundle, metadata, services, self._job, action="written", guard=self._guard
         )
         outcome.error = next((result.error for result in outcome.stores if result.error), None)
-        if any(result.error is None for result in outcome.stores):
+        if is_settled(self._job.stores, outcome.stores):
             self._keeper.forget(issued.order_url)
         else:
             self._keep_for_later(bundle, issued.order_url)
@@ -261,7 +295,7 @@ class _Issuing:
                 self._keeper.forget(order.url)
 
     def _keep_for_later(self, bundle: Bundle, order: str) -> None:
-        """No store took the certificate: keep it with its key where the order was kept, for the next run."""
+        """A store lacks the certificate and no other gives its key back: keep it where the order was kept."""
         try:
             self._keeper.about_to_finalize(order, bundle.key, bundle.fullchain)
         except DeliveryError as error:  # the key and the order's URL are there since before finalize

@@ -18,10 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One certificate to make valid in all its stores."""
+    """One certificate to make valid in all its stores. `accepts` says of each store whose certificates it takes."""
 
     spec: CertificateSpec
     stores: tuple[CertificateStore, ...]
+    accepts: tuple[str, ...] = ()
+
+    def accepted_by(self, store: CertificateStore) -> str:
+        """`any`, `production` or `staging`."""
+        return next((accept for one, accept in zip(self.stores, self.accepts, strict=False) if one is store), "any")
+
+
+def label_of(store: CertificateStore) -> str:
+    """How a store is called in reasons: `file:certs/preview`."""
+    return f"{store.provider}:{store.target}"
 
 
 def make_jobs(config: Config, names: Sequence[str], services: Services) -> list[Job]:
@@ -31,8 +41,8 @@ def make_jobs(config: Config, names: Sequence[str], services: Services) -> list[
 
 def _job(config: Config, name: str, services: Services) -> Job:
     context = services.context(name)
+    sections = config.certificates[name].stores
     stores = tuple(
-        registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context)
-        for settings in config.certificates[name].stores
+        registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context) for settings in sections
     )
-    return Job(config.spec(name), stores)
+    return Job(config.spec(name), stores, tuple(settings.accept for settings in sections))

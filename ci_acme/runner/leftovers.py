@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ci_acme.core.lease import Presence
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
 from ci_acme.model.records import format_time
-from ci_acme.ports import Deadline, Present
+from ci_acme.ports import CertificateStore, Deadline, Present
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.holders import Process, this_process
 from ci_acme.state.journal import Journal, OpenItem, open_items
@@ -124,17 +124,28 @@ def _alive(engine: Engine, run: str) -> bool:
 def forget_delivered(jobs: Sequence[Job], services: Services) -> None:
     """Remove the order of a run that was killed after it had published the certificate. Raises `CiAcmeError`.
 
-    Stores are looked at only if the state has an order under way.
+    Stores are looked at only if the state has an order under way. What a store still lacks and no other gives back
+    stays kept.
     """
     orders = Orders(services.state())
     for job in jobs if orders.any() else ():
-        for store in job.stores:
-            state = store.read(deadline=services.deadline)
-            order = state.metadata.order if isinstance(state, Present) and state.metadata else None
-            if order is None:
-                continue
-            if store.capabilities.holds_pending:
-                staged = store.staged(deadline=services.deadline)
-                if staged is None or staged.order == order:  # without its first file, nothing can be gone on with
-                    store.unstage(deadline=services.deadline)
-            orders.delivered(job.spec.digest(), order)
+        found = {id(store): _order_in(store, services) for store in job.stores}
+        for order in {order for order in found.values() if order is not None}:
+            holders = [store for store in job.stores if found[id(store)] == order]
+            if len(holders) == len(job.stores) or any(store.capabilities.returns_key for store in holders):
+                _forget(job, holders, order, services)
+                orders.delivered(job.spec.digest(), order)
+
+
+def _order_in(store: CertificateStore, services: Services) -> str | None:
+    """The order whose certificate the store holds."""
+    state = store.read(deadline=services.deadline)
+    return state.metadata.order if isinstance(state, Present) and state.metadata else None
+
+
+def _forget(job: Job, holders: Sequence[CertificateStore], order: str, services: Services) -> None:
+    for store in holders:
+        if store.capabilities.holds_pending:
+            staged = store.staged(deadline=services.deadline)
+            if staged is None or staged.order == order:  # without its first file, nothing can be gone on with
+                store.unstage(deadline=services.deadline)

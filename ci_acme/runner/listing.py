@@ -12,8 +12,8 @@ from ci_acme.core.plan import StoreView, select
 from ci_acme.errors import CiAcmeError, StoreReadError
 from ci_acme.model.events import Warned
 from ci_acme.ports import CertificateStore
-from ci_acme.runner.certificate import label_of, view_of
-from ci_acme.runner.jobs import Job
+from ci_acme.runner.certificate import view_of
+from ci_acme.runner.jobs import Job, label_of
 
 if TYPE_CHECKING:
     from ci_acme.runner.services import Services

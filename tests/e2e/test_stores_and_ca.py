@@ -161,6 +161,34 @@ def test_external_account_binding(make_lab: MakeLab) -> None:
     assert hmac not in ran.stdout + ran.stderr
 
 
+def test_a_store_for_production_takes_no_certificate_that_nobody_trusts(lab: Lab) -> None:
+    lab.web["stores"] = [
+        {"provider": "file", "directory": "live", "accept": "production"},
+        {"provider": "file", "directory": "certs"},
+    ]
+    ran = lab.issue()
+    assert ran.status == 6, ran.stderr
+    refused, taken = ran.certificate["stores"]
+    assert (refused["action"], taken["action"]) == ("failed", "written")
+    assert "accepts production certificates only" in refused["error"]["message"]
+    assert not (lab.directory / "live" / "web").exists()
+    assert lab.issue().status == 6
+    root = lab.directory / "trusted.pem"
+    root.write_text(lab.pebble.root())
+    ran = lab.issue(environ={"SSL_CERT_FILE": str(root)})
+    assert ran.status == 0, ran.stderr
+    assert [store["action"] for store in ran.certificate["stores"]] == ["delivered", "kept"]
+    assert lab.orders() == 1
+
+
+def test_a_staging_ca_is_refused_for_a_production_store_before_an_order(lab: Lab) -> None:
+    lab.config["authorities"]["pebble"].update(directory="letsencrypt-staging")
+    lab.web["stores"][0]["accept"] = "production"
+    ran = lab.run("plan", "--output", "json")
+    assert ran.certificate["action"] == "refused", ran.stderr
+    assert "trusted by nobody" in ran.certificate["error"]["message"]
+
+
 def test_pkcs12_beside_pem_needs_no_new_order(lab: Lab) -> None:
     assert lab.issue().status == 0
     lab.web["stores"][0]["formats"] = ["pem", "pkcs12"]
