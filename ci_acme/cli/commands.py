@@ -10,6 +10,7 @@ COMMANDS = (
     ("account", "register, show, update, rotate-key, deactivate: your account at a CA"),
     ("revoke", "revoke a certificate of the config, of a file, or by its serial number"),
     ("retire", "tear an environment down: remove certificates from their stores, own records from the DNS"),
+    ("permissions", "print the least privilege of every provider, for exactly this config"),
     ("inventory", "list certificates: names, issuer, expiry, renewal, owner, stores, state"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),

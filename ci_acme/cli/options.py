@@ -62,6 +62,7 @@ RETIRE: Final = (
     Option("purge", "skip the recovery period of stores that have one", flag=True),
     next(option for option in REVOKE if option.word == "reason"),
 )
+PERMISSIONS: Final = (Option("offline", "ask neither the DNS for CNAMEs nor a CA for its CAA name", flag=True),)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
@@ -70,7 +71,7 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
 )
 READ_HERE: Final = tuple(
     option
-    for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *RETIRE, *INVENTORY, *INIT, *DEMO)
+    for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *RETIRE, *PERMISSIONS, *INVENTORY, *INIT, *DEMO)
     if option not in OPTIONS
 )
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
@@ -93,6 +94,7 @@ SHAPES: Final = {
     "check": Shape(RUN, _NAMES),
     "cleanup": Shape(RUN),
     "retire": Shape((*RETIRE, *RUN), _NAMES),
+    "permissions": Shape((*PERMISSIONS, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
     "revoke": Shape(

@@ -17,6 +17,7 @@ from ci_acme.core.renewal import Window
 from ci_acme.model.events import Step
 
 if TYPE_CHECKING:
+    from ci_acme.ca.messages import Directory
     from ci_acme.ca.scope import Scope
     from ci_acme.runner.services import Services
 
@@ -56,6 +57,14 @@ class Connections:
         section = self._services.authority(authority)
         bucket = self.bucket(section.directory_url)
         return Transport(self.pool(section.ca_bundle), self._services.clock, bucket=bucket)
+
+    def directory(self, authority: str, scope: Scope) -> Directory:
+        """What a CA says of itself. Raises `CaError`."""
+        from ci_acme.ca.messages import Directory
+
+        url = self._services.authority(authority).directory_url
+        reply = self.transport(authority).get(url, kind="directory", what="show its directory", scope=scope)
+        return Directory.from_reply(reply)
 
     @contextmanager
     def apart(self, ca_bundle: str | None) -> Generator[HttpsPool]:

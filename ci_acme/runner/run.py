@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ci_acme.core.account import AccountReport, RevokeReport
     from ci_acme.core.checks import CheckLine
     from ci_acme.core.inventory import Row
+    from ci_acme.core.permissions import Grant
     from ci_acme.runner.leftovers import Leftover
     from ci_acme.runner.retiring import Teardown
     from ci_acme.runner.revoking import Wanted
@@ -101,6 +102,19 @@ class Run:
         jobs = make_jobs(self._config, list(self._config.certificates), self._services)
         try:
             return inventory(jobs, self._services)
+        finally:
+            self._services.close()
+
+    def permissions(self, names: Sequence[str], *, online: bool) -> tuple[list[Grant], dict[str, list[str]]]:
+        """What every provider of the named certificates (default: all) has to be granted, and CAA records by zone.
+
+        Not `online`, no CNAME is followed and no CA is asked for the name that CAA records have.
+        """
+        from ci_acme.runner.permitting import permissions
+
+        jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
+        try:
+            return permissions(jobs, self._services, online=online)
         finally:
             self._services.close()
 

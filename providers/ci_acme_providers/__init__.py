@@ -16,6 +16,7 @@ CATALOGUE: Final = (
         permissions=(
             "update-policy { grant KEY name _acme-challenge.www.example.com. TXT; };  // a grant for each name",
         ),
+        policies="ci_acme_providers.rfc2136.permissions:policies",
     ),
     ProviderSpec(
         name="file",
