@@ -51,6 +51,7 @@ class Lab:
         self.directory = directory
         self.pebble = pebble
         self.bind = bind
+        self.variables: dict[str, str] = {}
         self.config: dict[str, Any] = {
             "version": 1,
             "authorities": {
@@ -95,6 +96,7 @@ class Lab:
             "CI_ACME_TRACEBACK": "1",
             "TSIG_SECRET": SECRET,
             "OTHER_SECRET": OTHER_SECRET,
+            **self.variables,
             **(more or {}),
         }
 
