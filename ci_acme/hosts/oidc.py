@@ -38,6 +38,16 @@ def identity_token(audience: str, environ: Mapping[str, str], *, deadline: Deadl
     raise SecretError(_missing(audience, found, environ), fix=_advice(audience, environ))
 
 
+def any_token(audience: str, environ: Mapping[str, str], *, deadline: Deadline) -> Secret | None:
+    """A token that says who the job is, if there is one: for the audience where it can be chosen, else for any."""
+    if environ.get("ACTIONS_ID_TOKEN_REQUEST_URL") and environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+        return identity_token(audience, environ, deadline=deadline)
+    found = dict(_tokens(environ))
+    fitting = (token for token in found.values() if audience in _audiences(token))
+    token = next(fitting, next(iter(found.values()), None))
+    return None if token is None else Secret(token.encode())
+
+
 def claims_of(token: str) -> Mapping[str, Any]:
     """What a token says, unverified; empty if it is none."""
     try:

@@ -152,6 +152,7 @@ def _order(job: Job, look: _Look, services: Services, outcome: Outcome) -> _Look
         _remember_before_order(job, look, services)
         action = "renewing" if decision.action is Action.RENEW else "issuing"
         services.notify(Started(job.spec.name, action, decision.reason))
+        services.look_who_asks()
         issue_from_sources(job, look.views, services, outcome, grant.check)
         outcome.action = _DONE[decision.action] if outcome.error is None else "failed"
     return look

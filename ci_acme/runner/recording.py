@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ci_acme.core.budget import OrderKind
 from ci_acme.core.report import Outcome
 from ci_acme.errors import CiAcmeError, Interrupted, RateLimited, StateError
-from ci_acme.hosts.identity import who_asked
 from ci_acme.model.events import Warned
 from ci_acme.model.records import format_time
 from ci_acme.runner.jobs import Job
@@ -28,7 +27,7 @@ def record(job: Job, outcome: Outcome, services: Services) -> None:
     now = services.clock.now()
     try:
         ledger = Ledger(services.state())
-        ledger.record(now, services.run_id, job.spec.name, events, who_asked(services.environ))
+        ledger.record(now, services.run_id, job.spec.name, events, services.who_asked())
         if outcome.serial is not None and _delivered(outcome):
             ledger.put(_entry(job, outcome, services))
     except CiAcmeError as error:
@@ -104,6 +103,6 @@ def _entry(job: Job, outcome: Outcome, services: Services) -> dict[str, Any]:
         **_facts(outcome),
         "stores": stores,
         "run": services.run_id,
-        "by": who_asked(services.environ),
+        "by": services.who_asked(),
         "updated": format_time(services.clock.now()),
     }

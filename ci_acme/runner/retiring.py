@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.errors import AccountError, CiAcmeError, DeliveryError, Interrupted, SecretError, StoreReadError
-from ci_acme.hosts.identity import who_asked
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts
 from ci_acme.ports import CertificateStore, Retired
@@ -40,6 +39,7 @@ def retire(job: Job, services: Services, wanted: Teardown) -> Outcome:
     begun = services.clock.monotonic()
     try:
         services.clock.check()
+        services.look_who_asks()
         services.notify(Started(spec.name, "retiring", "it is not needed any more"))
         with _alone(job, services):
             _Teardown(job, services, wanted, outcome).run()
@@ -177,9 +177,7 @@ class _Teardown:
             Orders(services.state()).abandon(spec.digest())
             places = [(store.provider, store.target) for store in self._job.stores]
             self._ledger.retire(spec.name, spec.names, places, services.clock.now(), services.run_id)
-            self._ledger.record(
-                services.clock.now(), services.run_id, spec.name, [self._event()], who_asked(services.environ)
-            )
+            self._ledger.record(services.clock.now(), services.run_id, spec.name, [self._event()], services.who_asked())
         except Interrupted:
             raise
         except CiAcmeError as error:

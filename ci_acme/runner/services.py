@@ -18,6 +18,7 @@ from ci_acme.spec import Kind
 if TYPE_CHECKING:
     from ci_acme.ca.scope import Scope
     from ci_acme.config.schema import Authority, Config
+    from ci_acme.dns.background import Background
     from ci_acme.dns.engine import DnsEngine
     from ci_acme.runner.authorities import Authorities
     from ci_acme.runner.connections import Connections
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ci_acme.state.engine import Engine
     from ci_acme.state.leases import Leases
 
+_IDENTITY_PATIENCE: Final = 2.0
+"""Seconds that the records wait for a proof of who asked."""
 _IDENTITY_SECONDS: Final = 20.0
 """For one answer of a platform that gives tokens or secrets."""
 
@@ -63,6 +66,7 @@ class Services:
         self._state: Engine | None = None
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
+        self._asker: Background[dict[str, str] | None] | None = None
         self._secrets: dict[tuple[str, str], Secret] = {}
 
     def notify(self, event: Event) -> None:
@@ -99,6 +103,33 @@ class Services:
             identity=self._identity,
             warn=warn,
         )
+
+    def look_who_asks(self) -> None:
+        """Begin to verify the job's identity token beside other work, if it has one; at once, and never raises."""
+        with self._lock:
+            if self._asker is None and any("TOKEN" in name or "JWT" in name for name in self.environ):
+                from ci_acme.dns.background import Background
+                from ci_acme.hosts.verified import verified_identity
+
+                def look(clock: Clock) -> dict[str, str] | None:
+                    deadline = Deadline(clock, _IDENTITY_SECONDS)
+                    return verified_identity(self.environ, clock.now().timestamp(), deadline=deadline)
+
+                self._asker = Background(look, self.clock, "identity")
+
+    def who_asked(self) -> dict[str, str]:
+        """Who asked, for the records: what the CI system says, and, with `oidc_` before their names, proven claims."""
+        from ci_acme.hosts.identity import who_asked
+
+        said = who_asked(self.environ)
+        if self._asker is None:
+            return said
+        try:
+            ended = self._asker.ended(self.deadline.within(_IDENTITY_PATIENCE))
+            proven = self._asker.result() if ended else None
+        except CiAcmeError:
+            return said
+        return said | {f"oidc_{name}": value for name, value in (proven or {}).items()}
 
     def _identity(self, audience: str) -> Secret:
         from ci_acme.hosts.oidc import identity_token
