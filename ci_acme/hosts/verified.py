@@ -31,7 +31,8 @@ _ISSUERS: Final = (
 )
 CLAIMS: Final = (
     "iss", "sub", "repository", "repository_id", "repository_owner_id", "ref", "sha", "workflow_ref",
-    "job_workflow_ref", "run_id", "run_attempt", "actor", "actor_id", "event_name", "environment", "project_path", "project_id",
+    "job_workflow_ref", "run_id", "run_attempt", "actor", "actor_id", "event_name", "environment", "project_path",
+    "project_id",
     "namespace_id", "pipeline_id", "job_id", "pipeline_source", "user_login", "user_id", "ref_protected",
 )  # fmt: skip
 """What is recorded of a token: names and numbers of things, nothing that lets anybody in."""

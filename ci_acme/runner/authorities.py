@@ -57,6 +57,10 @@ class Authorities:
             self._clients[name] = client
             return client
 
+    def in_use(self, name: str) -> AcmeClient | None:
+        """The client that this run has made for a CA, if it has."""
+        return self._clients.get(name)
+
     def thumbprint(self, name: str) -> str:
         """Of the account key of a CA (RFC 7638), which is made if it may be and there is none; without a request."""
         with self._locks[name]:

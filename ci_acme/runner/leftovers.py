@@ -88,6 +88,11 @@ def dead_runs(engine: Engine, services: Services) -> list[str]:
     return [run for run in runs if run != services.run_id and not _alive(engine, run)]
 
 
+def is_over(run: str, services: Services) -> bool:
+    """Whether a run has come to its end, or was killed. Raises `StateError`."""
+    return run != services.run_id and not _alive(services.state(), run)
+
+
 def _remove(
     items: list[OpenItem], engine: Engine, services: Services, deadline: Deadline, *, wanted: bool
 ) -> list[Leftover]:

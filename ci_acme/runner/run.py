@@ -120,6 +120,7 @@ class Run:
 
     def cleanup(self) -> list[Leftover]:
         """Replay the journal of earlier runs: remove the challenge values that they left, and orders that are done."""
+        from ci_acme.runner.abandoned import end_abandoned
         from ci_acme.runner.leftovers import forget_delivered, replay
 
         try:
@@ -128,6 +129,7 @@ class Run:
                 forget_delivered(
                     make_jobs(self._config, list(self._config.certificates), self._services), self._services
                 )
+                end_abandoned(self._services, opening=True)
             except Interrupted:
                 raise
             except CiAcmeError as error:  # a store out of reach; there is nothing to lose

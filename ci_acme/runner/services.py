@@ -249,6 +249,7 @@ class Services:
         """After an order: remove the challenge values that runs which are over have left. Never raises."""
         if self._dns is None or self.dry_run:
             return
+        from ci_acme.runner.abandoned import end_abandoned
         from ci_acme.runner.leftovers import replay
 
         try:
@@ -261,6 +262,9 @@ class Services:
                     self.notify(Step("", f"removed a challenge record that run {one.item.run} left at {one.item.name}"))
                 else:
                     self.notify(Warned("", f"a challenge record is left at {one.item.name}: {one.error.message}"))
+            end_abandoned(self, opening=False)
+        except Interrupted:
+            return
         except CiAcmeError as error:
             self.notify(Warned("", f"records that earlier runs left were not removed: {error.message}"))
 

@@ -68,9 +68,15 @@ class Orders:
             if found is not None and found[0].order == order:
                 self._drop(key, found[1])
 
-    def abandon(self, spec_digest: str) -> None:
-        """Forget every order for a request, whichever account made it: nobody wants its certificate any more."""
-        for key in self._engine.list(f"{_PREFIX}{spec_digest}/"):
+    def all(self) -> list[OrderUnderWay]:
+        """Every order, of whatever run."""
+        found = (self._read(key) for key in self._engine.list(_PREFIX))
+        return [one[0] for one in found if one is not None]
+
+    def abandon(self, spec_digest: str, account: str | None = None) -> None:
+        """Forget the order for a request by an account, None: by all: nobody wants its certificate any more."""
+        keys = self._engine.list(f"{_PREFIX}{spec_digest}/") if account is None else [_key(spec_digest, account)]
+        for key in keys:
             self._engine.delete(key, expect=ANY)
 
     def expire(self, now: float) -> None:

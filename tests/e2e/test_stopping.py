@@ -7,9 +7,13 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from ci_acme.clock import SystemClock
+from ci_acme.state.engine import open_state
+from ci_acme.state.orders import Orders
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, Ran, finish
 
@@ -89,6 +93,28 @@ def test_a_busy_state_is_not_waited_for(lab: Lab) -> None:
         other.execute("ROLLBACK")
     assert ran.status == 143
     assert ran.certificate["error"]["code"] == "run.terminated"
+
+
+@pytest.mark.parametrize("command", ["issue", "cleanup"])
+def test_an_order_that_nobody_wants_any_more_is_ended(make_lab: MakeLab, command: str) -> None:
+    """A run was killed, then the names changed: an hour later the next run ends what is pending at the CA."""
+    lab = make_lab(validation_delay=3)
+    process = lab.start("issue")
+    lab.pebble.wait_for_requests("/chalZ/")
+    process.kill()
+    process.communicate()
+    lab.web["names"] = [f"other.{ZONE}"]
+    with closing(open_state(f"sqlite:{lab.directory}/.ci-acme/state.db", clock=SystemClock())) as engine:
+        orders = Orders(engine)
+        (left,) = orders.all()
+        lab.run("cleanup")
+        assert orders.all() == [left], "for an hour, another environment may go on with it"
+        orders.keep(replace(left, made=left.made - 4000))
+        before = lab.pebble.request_counts()["/authZ/"]
+        assert lab.run(command).status == 0
+        assert left.order not in [one.order for one in orders.all()]
+    if command == "cleanup":  # at the end of `issue` the CA has found no record, and ended it by itself
+        assert lab.pebble.request_counts()["/authZ/"] >= before + 2, "a look, and the end"
 
 
 def test_an_interrupted_order_is_given_up(make_lab: MakeLab) -> None:
