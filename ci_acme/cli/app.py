@@ -8,12 +8,15 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci_acme.cli.console import Console
 from ci_acme.cli.options import parse
 from ci_acme.cli.signals import EarlySignals
 from ci_acme.errors import CiAcmeError, InternalError
+
+if TYPE_CHECKING:
+    from ci_acme.cli.annotations import Annotator
 
 
 def run(arguments: list[str]) -> int:
@@ -50,11 +53,17 @@ def _run(arguments: list[str], early: EarlySignals) -> int:
 def make_console(options: Any, environ: Mapping[str, str]) -> Console:
     """The console that the global options ask for."""
     plain = getattr(options, "no_color", False) or bool(environ.get("NO_COLOR"))
+    annotator: Annotator | None = None
+    if environ.get("GITHUB_ACTIONS") == "true":
+        from ci_acme.cli.annotations import Annotator
+
+        annotator = Annotator()
     return Console(
         level=getattr(options, "log_level", "info"),
         form=getattr(options, "log_format", "text"),
         color=False if plain else None,
         finished="info" if wants_json(options) else "debug",
+        annotator=annotator,
     )
 
 
@@ -65,6 +74,8 @@ def wants_json(options: Any) -> bool:
 
 def _fail(error: CiAcmeError, console: Console, arguments: list[str]) -> int:
     console.error(error)
+    if console.annotator is not None:
+        console.annotator.show_problems(error)
     if _json_asked(arguments):
         command = next((part for part in arguments if not part.startswith("-")), "")
         document = {

@@ -10,10 +10,13 @@ import json
 import sys
 import threading
 import time
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Event, Started, Step, Waiting, Warned
+
+if TYPE_CHECKING:
+    from ci_acme.cli.annotations import Annotator
 
 LEVELS: Final = {"error": 0, "warning": 1, "info": 2, "debug": 3}
 FIRST_SIGN: Final = 3.0
@@ -27,6 +30,7 @@ class Console:
     """Writes events and errors to stderr. Thread-safe; `__call__` is an `Observer`.
 
     `finished` is the level of "this certificate is done": debug where stdout tells the same to the same reader.
+    `annotator` makes lines that a CI system shows at the config file, None where the CI system has no such thing.
     """
 
     def __init__(
@@ -37,8 +41,10 @@ class Console:
         color: bool | None = None,
         finished: str = "info",
         stream: TextIO | None = None,
+        annotator: Annotator | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
+        self.annotator = annotator if form == "text" else None
         self._level = LEVELS[level]
         self._json = form == "json"
         self._finished = finished
@@ -107,6 +113,8 @@ class Console:
         if self._json:
             document = {"level": level, "time": _now(), "certificate": certificate or None, "message": text, **more}
             line = json.dumps({key: value for key, value in document.items() if value not in (None, "")})
+        elif self.annotator is not None and level in {"error", "warning"}:
+            line = self.annotator(level, f"{text}\nfix: {more['fix']}" if more.get("fix") else text, certificate)
         else:
             prefix = f"{certificate}: " if certificate else ""
             line = prefix + (self.paint(word + text, color) if color else word + text)

@@ -25,6 +25,12 @@ SOURCE: Final = (
     *OPTIONS,
 )
 RUN: Final = (*SOURCE, Option("timeout", "seconds for the whole run (default: 900)", "SECONDS", number=True))
+REPORTS: Final = (
+    Option("report", "also write the result document to this file", "FILE"),
+    Option("dotenv", "also write CI_ACME_CHANGED, CI_ACME_NOT_AFTER and CI_ACME_SERIAL to this file", "FILE"),
+    Option("no_summary", "add nothing to the summary of a GitHub job", flag=True),
+)
+PLAN: Final = (Option("matrix", "print a job matrix of what is to do, for fan-out", choices=("github", "gitlab")),)
 ISSUE: Final = (
     Option("force", "renew even if nothing is due", flag=True),
     Option("dry_run", "the same as `ci-acme plan`", flag=True),
@@ -71,7 +77,20 @@ CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
 )
 READ_HERE: Final = tuple(
     option
-    for option in (*GLOBALS, *RUN, *ISSUE, *YES, *REVOKE, *RETIRE, *PERMISSIONS, *INVENTORY, *INIT, *DEMO)
+    for option in (
+        *GLOBALS,
+        *RUN,
+        *ISSUE,
+        *YES,
+        *REVOKE,
+        *RETIRE,
+        *PERMISSIONS,
+        *REPORTS,
+        *PLAN,
+        *INVENTORY,
+        *INIT,
+        *DEMO,
+    )
     if option not in OPTIONS
 )
 """Options whose variables are read here; those that say configuration are read with it, for the origin of values."""
@@ -89,11 +108,11 @@ class Shape:
 _NAMES: Final = ("names", "NAME", "certificates of the config (default: all)")
 _TAKEN: Final = {option.switch for option in REVOKE}
 SHAPES: Final = {
-    "issue": Shape((*ISSUE, *RUN), _NAMES),
-    "plan": Shape(RUN, _NAMES),
+    "issue": Shape((*ISSUE, *REPORTS, *RUN), _NAMES),
+    "plan": Shape((*PLAN, *REPORTS, *RUN), _NAMES),
     "check": Shape(RUN, _NAMES),
     "cleanup": Shape(RUN),
-    "retire": Shape((*RETIRE, *RUN), _NAMES),
+    "retire": Shape((*RETIRE, *REPORTS, *RUN), _NAMES),
     "permissions": Shape((*PERMISSIONS, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),

@@ -20,4 +20,14 @@ def make_run(options: Any, loaded: Loaded, console: Console, clock: SystemClock,
         allow_new_account=getattr(options, "allow_new_account", False),
         timeout=getattr(options, "timeout", 900.0),
     )
-    return Run(loaded.config, run_options, clock=clock, notify=console, environ=os.environ)
+    annotator = console.annotator
+    if annotator is not None:
+        annotator.remember(loaded)
+    return Run(
+        loaded.config,
+        run_options,
+        clock=clock,
+        notify=console,
+        environ=os.environ,
+        on_secret=None if annotator is None else annotator.mask,
+    )

@@ -42,10 +42,20 @@ class RunOptions:
 
 
 class Run:
-    """A run. `abort` may be called from any thread to end what blocks on the network; the clock says why."""
+    """A run. `abort` may be called from any thread to end what blocks on the network; the clock says why.
+
+    `on_secret` hears every secret as it is read, so that a CI system can hide it.
+    """
 
     def __init__(
-        self, config: Config, options: RunOptions, *, clock: Clock, notify: Observer, environ: Mapping[str, str]
+        self,
+        config: Config,
+        options: RunOptions,
+        *,
+        clock: Clock,
+        notify: Observer,
+        environ: Mapping[str, str],
+        on_secret: Callable[[bytes], None] | None = None,
     ) -> None:
         self.id = os.urandom(8).hex()
         self._options = options
@@ -64,6 +74,7 @@ class Run:
             may_register=options.allow_new_account or self._ci is None,
             force=options.force,
             dry_run=options.dry_run,
+            on_secret=on_secret,
         )
 
     def abort(self) -> None:

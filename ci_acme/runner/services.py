@@ -48,6 +48,7 @@ class Services:
         may_register: bool,
         force: bool,
         dry_run: bool,
+        on_secret: Callable[[bytes], None] | None = None,
     ) -> None:
         self.config = config
         self.run_id = run_id
@@ -67,6 +68,7 @@ class Services:
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
         self._asker: Background[dict[str, str] | None] | None = None
+        self._on_secret = on_secret
         self._secrets: dict[tuple[str, str], Secret] = {}
 
     def notify(self, event: Event) -> None:
@@ -77,7 +79,10 @@ class Services:
 
     def read_secret(self, reference: str) -> Secret:
         """A secret by its reference, at the last moment."""
-        return read_secret(reference, self.environ, self.elsewhere)
+        secret = read_secret(reference, self.environ, self.elsewhere)
+        if self._on_secret is not None:
+            self._on_secret(secret.reveal())
+        return secret
 
     def elsewhere(self, scheme: str, rest: str) -> Secret:
         """A secret that a platform keeps, asked for once a run. Raises `SecretError`, `NotAvailable`."""
