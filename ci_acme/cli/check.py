@@ -23,7 +23,7 @@ def main(options: Any, console: Console) -> int:
     loaded = load_config(options)
     run = make_run(options, loaded, console, clock)
     with stop_on_signals(clock, run.abort):
-        lines = run.check(options.names)
+        lines = run.check(options.names, getattr(options, "trust_policy", None))
     status = Finding.exit_status if any(line.level == "error" for line in lines) else 0
     console.close()
     if wants_json(options):

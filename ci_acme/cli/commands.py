@@ -11,6 +11,7 @@ COMMANDS = (
     ("revoke", "revoke a certificate of the config, of a file, or by its serial number"),
     ("retire", "tear an environment down: remove certificates from their stores, own records from the DNS"),
     ("permissions", "print the least privilege of every provider, for exactly this config"),
+    ("report", "merge the result documents of several runs into one"),
     ("inventory", "list certificates: names, issuer, expiry, renewal, owner, stores, state"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),

@@ -30,6 +30,7 @@ REPORTS: Final = (
     Option("dotenv", "also write CI_ACME_CHANGED, CI_ACME_NOT_AFTER and CI_ACME_SERIAL to this file", "FILE"),
     Option("no_summary", "add nothing to the summary of a GitHub job", flag=True),
 )
+CHECK: Final = (Option("trust_policy", "judge this trust policy of an AWS role by the job's identity token", "FILE"),)
 PLAN: Final = (Option("matrix", "print a job matrix of what is to do, for fan-out", choices=("github", "gitlab")),)
 ISSUE: Final = (
     Option("force", "renew even if nothing is due", flag=True),
@@ -86,6 +87,7 @@ READ_HERE: Final = tuple(
         *RETIRE,
         *PERMISSIONS,
         *REPORTS,
+        *CHECK,
         *PLAN,
         *INVENTORY,
         *INIT,
@@ -110,9 +112,10 @@ _TAKEN: Final = {option.switch for option in REVOKE}
 SHAPES: Final = {
     "issue": Shape((*ISSUE, *REPORTS, *RUN), _NAMES),
     "plan": Shape((*PLAN, *REPORTS, *RUN), _NAMES),
-    "check": Shape(RUN, _NAMES),
+    "check": Shape((*CHECK, *RUN), _NAMES),
     "cleanup": Shape(RUN),
     "retire": Shape((*RETIRE, *REPORTS, *RUN), _NAMES),
+    "report": Shape(REPORTS, ("files", "FILE", "result documents that --report has written")),
     "permissions": Shape((*PERMISSIONS, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
@@ -169,7 +172,7 @@ def _fill(parser: argparse.ArgumentParser, shape: Shape) -> None:
         return
     dest, metavar, text = shape.positional
     for target in targets:
-        many = dest == "names"
+        many = dest in {"names", "files"}
         target.add_argument(
             dest, nargs="*" if many else "?", metavar=metavar, default=[] if many else argparse.SUPPRESS, help=text
         )

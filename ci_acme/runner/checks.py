@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def check(jobs: list[Job], services: Services) -> list[CheckLine]:
-    """Every finding about the stores, CAs, zones and CAA of the jobs, in this order. Raises only `Interrupted`."""
+def check(jobs: list[Job], services: Services, trust_policy: str | None = None) -> list[CheckLine]:
+    """Every finding about the job's identity, the stores, CAs, zones and CAA, in this order. Raises only `Interrupted`.
+
+    `trust_policy` is a file with the trust policy of an AWS role, to be judged by the job's token.
+    """
     from ci_acme.runner.ca_check import check_authority
     from ci_acme.runner.proof_check import check_proofs
 
     lines: list[CheckLine] = []
+    if trust_policy is not None or any("TOKEN" in name or "JWT" in name for name in services.environ):
+        from ci_acme.runner.identity_check import check_identity
+
+        _collect(lines, "token", "identity", check_identity(services, trust_policy))
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))

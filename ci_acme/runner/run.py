@@ -96,13 +96,16 @@ class Run:
             self._services.close()
         return self._result(outcomes, suggestions)
 
-    def check(self, names: Sequence[str]) -> list[CheckLine]:
-        """Preflight of the named certificates: a list of findings; nothing is ordered or written."""
+    def check(self, names: Sequence[str], trust_policy: str | None = None) -> list[CheckLine]:
+        """Preflight of the named certificates: a list of findings; nothing is ordered or written.
+
+        `trust_policy` is a file with the trust policy of an AWS role, to be judged by the job's identity token.
+        """
         from ci_acme.runner.checks import check
 
         jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
         try:
-            return check(jobs, self._services)
+            return check(jobs, self._services, trust_policy)
         finally:
             self._services.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.lab import ZONE, Lab
 from tests.hosts.test_github import read_outputs
+from tests.hosts.test_oidc import BEARER, Issuer
 from tests.servers.bind import SECRET
 
 pytestmark = pytest.mark.servers
@@ -72,3 +73,23 @@ def test_a_matrix_of_what_is_to_do(lab: Lab) -> None:
     assert [job["script"] for job in child.values()] == [["exec ci-acme issue a"], ["exec ci-acme issue c"]]
     assert lab.run("issue").status == 0
     assert json.loads(lab.run("plan", "--matrix", "github").stdout) == {"include": []}
+
+
+def test_check_tells_whom_the_token_speaks_for_and_judges_a_trust_policy(lab: Lab) -> None:
+    with Issuer() as issuer:
+        environ = job(lab) | {
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/mint?x=1",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": BEARER,
+        }
+        (lab.directory / "trust.json").write_text(
+            json.dumps({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole"}})
+        )
+        ran = lab.run("check", "--output", "json", "--trust-policy", "trust.json", environ=environ)
+    assert ran.status == 9
+    findings = ran.document["findings"]
+    assert {"trust.action", "trust.issuer", "trust.no-audience", "trust.no-subject"} <= {
+        one["code"] for one in findings
+    }
+    (aws,) = [one for one in findings if one["subject"].startswith("AWS")]
+    assert json.loads(aws["message"])["Statement"][0]["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert BEARER not in ran.stdout + ran.stderr
