@@ -48,6 +48,14 @@ def _schema(options: Any, console: Console) -> int:
     return 0
 
 
+def _extras(options: Any, console: Console) -> int:
+    from ci_acme.config.extras import extras
+
+    found = extras(load_config(options).config)
+    print(json.dumps(found) if wants_json(options) else "\n".join(found))
+    return 0
+
+
 def _init(options: Any, console: Console) -> int:
     from ci_acme.config.init import render
     from ci_acme.config.options import read_options
@@ -96,4 +104,4 @@ def _ask(answers: dict[str, Any]) -> dict[str, Any]:
             answers = question.answer(answers, text)
 
 
-_ACTIONS: Final = {"validate": _validate, "show": _show, "schema": _schema, "init": _init}
+_ACTIONS: Final = {"validate": _validate, "show": _show, "schema": _schema, "extras": _extras, "init": _init}

@@ -73,6 +73,7 @@ PERMISSIONS: Final = (Option("offline", "ask neither the DNS for CNAMEs nor a CA
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("validate", "read the config and report every problem", SOURCE),
     ("show", "the resolved config, with the origin of every value and secrets as references", SOURCE),
+    ("extras", "the Python extras that the config needs: pip install 'ci-acme[EXTRA]'", SOURCE),
     ("schema", "the JSON Schema of the config file, for editors", ()),
     ("init", "write a commented config file", (*SOURCE, *INIT)),
 )
