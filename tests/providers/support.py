@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 from ci_acme.clock import SystemClock
-from ci_acme.ports import Deadline
+from ci_acme.model.secret import Secret
+from ci_acme.ports import Clock, Deadline, ProviderContext
 
 
 class SteppedClock(SystemClock):
@@ -29,3 +31,12 @@ class SteppedClock(SystemClock):
 
 def soon(seconds: float = 30.0, clock: SystemClock | None = None) -> Deadline:
     return Deadline(clock or SteppedClock(), seconds)
+
+
+def context(secrets: str | Mapping[str, str], clock: Clock | None = None, run: str = "run-1") -> ProviderContext:
+    """A provider's context in which every reference, or each by its name, is this secret."""
+
+    def read(reference: str) -> Secret:
+        return Secret((secrets if isinstance(secrets, str) else secrets[reference]).encode())
+
+    return ProviderContext(read, clock or SystemClock(), run=run, environ={})
