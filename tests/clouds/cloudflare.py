@@ -7,9 +7,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_acme.dnsapi import unquote
 from tests.clouds.api import Answer, Call
-from tests.clouds.records import FakeZone, Rec, RecordsApi, page_of
+from tests.clouds.records import FakeZone, Rec, RecordsApi, page_of, text_of, value_of
 
 _FIELDS = {"type", "name", "content", "ttl", "comment"}
 
@@ -139,7 +138,7 @@ class FakeCloudflare(RecordsApi):
             raise Refusal(400, 1004, "DNS Validation Error", (9000, "DNS name is invalid."))
         if len(item.get("comment") or "") > 100:
             raise Refusal(400, 1004, "DNS Validation Error", (9300, "comment is too long"))
-        value = unquote(item["content"])
+        value = value_of(item["content"])
         if any(record.value == value for record in zone.at(item["name"])):
             raise Refusal(400, 81058, "An identical record already exists.")
         record = Rec(self.new_id(), item["name"], value, item["ttl"], item.get("comment") or "")
@@ -176,7 +175,7 @@ def _record(record: Rec) -> dict[str, Any]:
         "id": record.id,
         "name": record.name,
         "type": "TXT",
-        "content": f'"{record.value}"',
+        "content": text_of(record.value),
         "proxiable": False,
         "proxied": False,
         "ttl": record.ttl,

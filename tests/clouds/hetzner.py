@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ci_acme.dnsapi import absolute, relative, unquote
+from ci_acme.dnsapi import absolute, relative
 from tests.clouds.api import Answer, Call
-from tests.clouds.records import FakeZone, Rec, RecordsApi, page_of
+from tests.clouds.records import FakeZone, Rec, RecordsApi, page_of, text_of, value_of
 
 
 def _error(status: int, code: str, message: str, details: Any = None) -> Answer:
@@ -26,13 +25,16 @@ _NOT_FOUND = _error(404, "not_found", "Zone RRSet not found")
 
 @dataclass
 class Action:
-    """A change under way: it is carried out when its time has come, whether or not anybody asks for it."""
+    """A change under way: it is carried out when its time has come, whether or not anybody asks for it.
+
+    Time is counted in requests, of which `ends` is one's number.
+    """
 
     id: int
     command: str
     zone: FakeZone
     name: str
-    ends: float
+    ends: int
     apply: Callable[[], None]
     status: str = "running"
 
@@ -53,8 +55,8 @@ class Action:
 
 
 class FakeHetzner(RecordsApi):
-    """`tokens` maps secrets to `read` or `write`. `takes` is how long an action goes on; `fails` lets the next ones end
-    in an error.
+    """`tokens` maps secrets to `read` or `write`. `takes` is how many requests an action goes on for; `fails` lets the
+    next ones end in an error.
     """
 
     first_id = 604989101982297
@@ -63,7 +65,7 @@ class FakeHetzner(RecordsApi):
         super().__init__(server)
         self.tokens: dict[str, str] = {}
         self.actions: list[Action] = []
-        self.takes = 0.05
+        self.takes = 1
         self.fails = 0
 
     def add_zone(self, name: str, **facts: Any) -> FakeZone:
@@ -85,7 +87,7 @@ class FakeHetzner(RecordsApi):
 
     def _advance(self) -> None:
         for action in self.actions:
-            if action.status == "running" and time.monotonic() >= action.ends:
+            if action.status == "running" and len(self.calls) >= action.ends:
                 if self.fails:
                     self.fails -= 1
                     action.status = "error"
@@ -142,7 +144,7 @@ class FakeHetzner(RecordsApi):
     def _add(self, body: Any, zone: FakeZone, name: str) -> Answer:
         assert set(body) <= {"records", "ttl"}
         later = self._pending(zone, name)
-        values = [unquote(item["value"]) for item in body["records"]]
+        values = [value_of(item["value"]) for item in body["records"]]
         for index, item in enumerate(body["records"]):
             assert item["value"].startswith('"')
             if values.count(values[index]) > 1 or any(record.value == values[index] for record in later):
@@ -162,7 +164,7 @@ class FakeHetzner(RecordsApi):
         return self._start("add_rrset_records", zone, name, apply)
 
     def _remove(self, body: Any, zone: FakeZone, name: str) -> Answer:
-        values = {unquote(item["value"]) for item in body["records"]}
+        values = {value_of(item["value"]) for item in body["records"]}
         later = {record.value for record in self._pending(zone, name)}
         if not later:
             return _NOT_FOUND
@@ -175,7 +177,7 @@ class FakeHetzner(RecordsApi):
         return self._start("remove_rrset_records", zone, name, apply)
 
     def _start(self, command: str, zone: FakeZone, name: str, apply: Callable[[], None]) -> Answer:
-        action = Action(self.new_id(), command, zone, name, time.monotonic() + self.takes, apply)
+        action = Action(self.new_id(), command, zone, name, len(self.calls) + self.takes, apply)
         self.actions.append(action)
         return Answer.of({"action": action.document}, 201)
 
@@ -190,6 +192,6 @@ def _rrset(zone: FakeZone, name: str) -> dict[str, Any]:
         "ttl": records[0].ttl,
         "labels": {},
         "protection": {"change": False},
-        "records": [{"value": f'"{record.value}"', "comment": record.note} for record in records],
+        "records": [{"value": text_of(record.value), "comment": record.note} for record in records],
         "zone": zone.id,
     }

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from ci_acme.dnsapi import absolute, relative, unquote
+from ci_acme.dnsapi import absolute, relative
 from tests.clouds.api import Answer, Call
-from tests.clouds.records import FakeZone, Rec, RecordsApi
+from tests.clouds.records import FakeZone, Rec, RecordsApi, text_of, value_of
 
 
 def _error(status: int, message: str, code: str = "", kind: str = "") -> Answer:
@@ -135,7 +135,7 @@ class FakeOvh(RecordsApi):
         if body["ttl"] and body["ttl"] < 60:
             return _error(400, "Invalid ttl, it must be at least 60", kind="Client::BadRequest")
         name = absolute(body["subDomain"], zone.name)
-        record = Rec(self.new_id(), name, unquote(body["target"]), body["ttl"])
+        record = Rec(self.new_id(), name, value_of(body["target"]), body["ttl"])
         zone.records.append(record)
         self.changed.add(name)
         return Answer.of(_record(record, zone))
@@ -154,7 +154,7 @@ def _fits(call: Call, sub: str) -> bool:
 def _record(record: Rec, zone: FakeZone) -> dict[str, Any]:
     sub = relative(record.name, zone.name)
     return {
-        "target": f'"{record.value}"',
+        "target": text_of(record.value),
         "ttl": record.ttl,
         "zone": zone.name,
         "fieldType": "TXT",

@@ -10,7 +10,9 @@ from typing import Any
 
 import dns.message
 import dns.query
+import dns.rdata
 import dns.rdatatype
+from dns.rdtypes.ANY.TXT import TXT
 
 from ci_acme.sandbox.dns import SandboxDns
 from tests.clouds.api import Call, FakeApi
@@ -72,7 +74,7 @@ class RecordsApi(FakeApi):
         if records:
             values = list(dict.fromkeys(record.value for record in records))
             ttl = min(record.ttl or 300 for record in records)
-            self.dns.add(name, "TXT", *(f'"{value}"' for value in values), ttl=ttl)
+            self.dns.add(name, "TXT", *(text_of(value) for value in values), ttl=ttl)
         else:
             self.dns.remove(name, "TXT")
 
@@ -99,6 +101,22 @@ class RecordsApi(FakeApi):
 def open_dns(*zones: str) -> Iterator[SandboxDns]:
     with SandboxDns(zones) as server:
         yield server
+
+
+def text_of(value: str) -> str:
+    """TXT data in quotes, as dnspython writes it."""
+    data = value.encode()
+    strings = [data[start : start + 255] for start in range(0, len(data), 255)] or [b""]
+    return TXT("IN", "TXT", strings).to_text()
+
+
+def value_of(text: str) -> str:
+    """The value of TXT data in quotes, as dnspython reads it; anything else is taken as it is."""
+    if not text.startswith('"'):
+        return text
+    data = dns.rdata.from_text("IN", "TXT", text)
+    assert isinstance(data, TXT)
+    return b"".join(data.strings).decode()
 
 
 def page_of(call: Call, items: list[Any], default: int, most: int) -> tuple[list[Any], int, int, int]:

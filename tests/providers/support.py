@@ -28,6 +28,9 @@ class SteppedClock(SystemClock):
         self.check()
         self.slept.append(max(0.0, seconds))
 
+    def shielded(self) -> SystemClock:
+        return self
+
 
 def soon(seconds: float = 30.0, clock: SystemClock | None = None) -> Deadline:
     return Deadline(clock or SteppedClock(), seconds)
