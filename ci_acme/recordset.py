@@ -31,7 +31,8 @@ _PAUSES: Final = (0.0, 0.3, 0.6, 1.2, 2.4, 4.0, 4.0, 4.0)
 """Seconds before each round of looking and writing."""
 _CLEAN: Final = (DnsRefused, DnsCredentialsError, ZoneNotFound, ConfigError)
 """Errors that tell the core that nothing was written: what was, is removed before one of them is raised."""
-_UNDO_SECONDS: Final = 5.0
+_UNDO_SECONDS: Final = (10.0, 30.0)
+"""The least and the most that taking back may cost: some providers need seconds for a removal."""
 
 Key = tuple[str, str]
 
@@ -191,8 +192,8 @@ class _Ensuring:
         touched = self.outcome.made.keys() | self.outcome.unclear
         if not touched:
             return error
-        seconds = max(_UNDO_SECONDS, min(deadline.remaining(), 2 * _UNDO_SECONDS))
-        rest = Deadline(deadline.clock.shielded(), seconds)
+        least, most = _UNDO_SECONDS
+        rest = Deadline(deadline.clock.shielded(), max(least, min(deadline.remaining(), most)))
         try:
             self.api.settle(self.zone, deadline=rest)
             _remove(self.api, self.zone, self._mine, sorted({name for name, _ in touched}), rest)
@@ -209,7 +210,7 @@ class _Ensuring:
         records = self.api.find(self.zone, sorted({name for name, _ in self.values}), deadline=deadline)
         if self.before is None:
             self.before = frozenset(record.id for record in records)
-            self.ttls = {record.name: record.ttl for record in records if record.ttl is not None}
+        self.ttls = {record.name: record.ttl for record in records if record.ttl is not None}
         for key in self.values.keys() - self.placements.keys():
             same = [record for record in records if record.key == key]
             mine = self._mine(same) if key in self.outcome.unclear else []
