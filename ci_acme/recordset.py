@@ -162,7 +162,6 @@ class _Ensuring:
     ttl: int
     placements: dict[Key, Placement] = field(default_factory=dict[Key, Placement])
     outcome: Outcome = field(default_factory=Outcome)
-    before: frozenset[str] | None = None
     ttls: dict[str, int] = field(default_factory=dict[str, int])
 
     def run(self, deadline: Deadline) -> None:
@@ -208,8 +207,6 @@ class _Ensuring:
         if self.outcome.unclear:
             self.api.settle(self.zone, deadline=deadline)
         records = self.api.find(self.zone, sorted({name for name, _ in self.values}), deadline=deadline)
-        if self.before is None:
-            self.before = frozenset(record.id for record in records)
         self.ttls = {record.name: record.ttl for record in records if record.ttl is not None}
         for key in self.values.keys() - self.placements.keys():
             same = [record for record in records if record.key == key]
@@ -218,16 +215,14 @@ class _Ensuring:
                 self._place(key, (mine or same)[0].id, created=bool(mine))
 
     def _mine(self, records: Sequence[Record]) -> list[Record]:
-        """Those that only this call can have made."""
+        """Those that this call has made: confirmed, or sent for a value that was not there, with our comment if any."""
         made = set(self.outcome.made.values())
-        fresh = [
+        notes = (None, self.api.note)
+        return [
             record
             for record in records
-            if record.key in self.outcome.unclear
-            and record.id not in (self.before or ())
-            and record.note in (None, self.api.note)
+            if record.id in made or (record.key in self.outcome.unclear and record.note in notes)
         ]
-        return [record for record in records if record.id in made or record in fresh]
 
     def _place(self, key: Key, handle: str, *, created: bool) -> None:
         if key in self.values and key not in self.placements:
