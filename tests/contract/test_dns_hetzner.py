@@ -8,10 +8,13 @@ import pytest
 
 from ci_acme.testing.dns_contract import DnsProviderContract, DnsRig
 from tests.clouds.rigs import HetznerRig, open_rig
+from tests.providers.support import SteppedClock
 
 
 class TestHetzner(DnsProviderContract):
     writers = 40
+    seconds = 900.0
+    clock = SteppedClock()  # its actions are followed with pauses
 
     @pytest.fixture
     def rig(self) -> Iterator[DnsRig]:
