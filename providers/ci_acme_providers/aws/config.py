@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ci_acme.settings import Settings
+from ci_acme.settings import DnsSettings, SecretReference, Settings, at
 
 
 class AwsAccess(Settings):
@@ -21,3 +21,22 @@ class AwsAccess(Settings):
     endpoint: str | None = Field(
         None, min_length=1, description="Another URL for the service: a VPC endpoint, a test server."
     )
+    access_key_id: SecretReference | None = Field(
+        None, description="A reference to the id of a static access key, instead of the environment's credentials."
+    )
+    secret_access_key: SecretReference | None = Field(
+        None, description="A reference to the secret of the static access key."
+    )
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> AwsAccess:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            missing = "access_key_id" if self.access_key_id is None else "secret_access_key"
+            raise at({(missing,): "is required: access_key_id and secret_access_key belong together"})
+        return self
+
+
+class Route53Settings(AwsAccess, DnsSettings):
+    """Amazon Route 53; `zone_id` is the hosted zone's id (`Z…`)."""
+
+    provider: str = "route53"
