@@ -22,7 +22,7 @@ from ci_acme_providers.aws.patience import busy
 from ci_acme_providers.aws.route53_records import plain_name
 
 NOTHING_WRITTEN: Final = (DnsRefused, DnsCredentialsError, ZoneNotFound, ConfigError)
-"""Errors after which the core takes a change for not made: none of them may be raised once one was, or may have been."""
+"""Errors after which the core takes a change for not made: none may be raised once one was, or may have been."""
 _CONFLICT: Final = re.compile(
     r"Tried to \w+ resource record set \[name='(?P<tried>[^']+)', type='TXT'[^\]]*\] but (?:but )?"
     r"(?:it already exists|it was not found|the values provided do not match the current values)"

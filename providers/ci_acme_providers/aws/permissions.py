@@ -63,7 +63,7 @@ def finding(settings: Route53Settings) -> Sequence[str]:
 
 
 def changing(settings: Route53Settings, zone_id: str, names: Sequence[str]) -> Sequence[str]:
-    """Session policies for work at these names: narrowed to them if that fits, then without them. None without a role."""
+    """Session policies for work at these names: narrowed to them if that fits, then without; none without a role."""
     if settings.role is None:
         return ()
     narrow = _compact(_changes(settings, zone_id, sorted(names)))
