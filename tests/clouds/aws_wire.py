@@ -122,7 +122,7 @@ def signed_by(call: Call, secret: str, token: str | None, url: str, now: datetim
 
 @functools.lru_cache
 def _template(uri: str) -> re.Pattern[str]:
-    path = uri.split("?")[0].removesuffix("/")
+    path = uri.partition("?")[0].removesuffix("/")
     return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)) + "/?")
 
 

@@ -203,22 +203,26 @@ class Accounts:
     def _refused(
         self, name: str, wanted: Mapping[str, str], role: Role | None, call: Call, url: str, now: datetime
     ) -> Answer | None:
-        denied = aws_wire.error(STS, 403, "AccessDenied", f"Not authorized to perform sts:{name}")
         if name == "AssumeRole":
             caller = self.identify(call, url, now)
             if isinstance(caller, Answer):
                 return caller
-            if role is None or caller.arn not in role.principals:
-                return denied
+            trusted = role is not None and caller.arn in role.principals
         else:
             if "authorization" in call.headers:
                 raise aws_wire.WireFault("AssumeRoleWithWebIdentity is not signed")
             claims = claims_of(wanted["WebIdentityToken"])
             if claims.get("exp", 0) <= now.timestamp():
                 return aws_wire.error(STS, 400, "ExpiredTokenException", "Token expired")
-            if role is None or any(not _like(wish, str(claims.get(key))) for key, wish in role.claims.items()):
-                return denied
-        policy = wanted.get("Policy", '{"Version":"2012-10-17","Statement":[]}')
+            wishes = {} if role is None else role.claims
+            trusted = role is not None and all(_like(wish, str(claims.get(key))) for key, wish in wishes.items())
+        if not trusted:
+            return aws_wire.error(STS, 403, "AccessDenied", f"Not authorized to perform sts:{name}")
+        return self._policy_refused(wanted.get("Policy"))
+
+    def _policy_refused(self, policy: str | None) -> Answer | None:
+        if policy is None:
+            return None
         if len(policy) > 2048:
             return aws_wire.error(STS, 400, "ValidationError", "1 validation error detected: 'policy' is too long")
         if len(policy) > self.packed_characters:

@@ -1,7 +1,7 @@
 """Route 53 on loopback, as its documentation describes it: batches are carried out whole or not at all.
 
-Wording of refusals is that of replies which users have posted; where none was found, it is ours. Zones that are `served`
-are also on a real name server, where records appear once a change is in sync.
+Wording of refusals is that of replies which users have posted; where none was found, it is ours. Zones that are
+`served` are also on a real name server, where records appear once a change is in sync.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ NAMES, TYPES, ACTIONS = (
 POLICY = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "route53:*", "Resource": "*"}]}
 )
-_ROUTING = ("Weight", "Region", "Failover", "MultiValueAnswer", "GeoLocation", "GeoProximityLocation", "CidrRoutingConfig")
+_ROUTING = (
+    "Weight",
+    "Region",
+    "Failover",
+    "MultiValueAnswer",
+    "GeoLocation",
+    "GeoProximityLocation",
+    "CidrRoutingConfig",
+)
 RecordSet = dict[str, Any]
 Key = tuple[str, str, str]
 
@@ -98,7 +106,10 @@ class FakeRoute53(FakeApi):
         """Create a hosted zone."""
         zone_id = "Z" + "".join(random.choices(string.ascii_uppercase + string.digits, k=13))
         made = HostedZone(zone_id, normalize(name), private, () if private else DELEGATION, served and not private)
-        for record_set in (_record_set(name, "NS", 172800, DELEGATION), _record_set(name, "SOA", 900, ["ns. h. 1 2 3 4 5"])):
+        for record_set in (
+            _record_set(name, "NS", 172800, DELEGATION),
+            _record_set(name, "SOA", 900, ["ns. h. 1 2 3 4 5"]),
+        ):
             made.sets[_key(record_set)] = record_set
         self.zones[zone_id] = made
         return made
@@ -336,7 +347,7 @@ def _limits(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _malformed(record_set: RecordSet) -> Iterator[str]:
     alias = "AliasTarget" in record_set
-    if alias == ("TTL" in record_set) or alias == ("ResourceRecords" in record_set):
+    if alias in {"TTL" in record_set, "ResourceRecords" in record_set}:
         yield "Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and ResourceRecords]]"
     if ("SetIdentifier" in record_set) != any(key in record_set for key in _ROUTING):
         yield f"Invalid request: a SetIdentifier and a routing policy belong together: {_label(record_set)}"
@@ -345,13 +356,15 @@ def _malformed(record_set: RecordSet) -> Iterator[str]:
         yield f"Duplicate Resource Record: '{values}'"
     if record_set["Type"] != "TXT":
         return
+    fatal = "Invalid Resource Record: 'FATAL problem: "
     for value in values:
         if not re.fullmatch(r'"(?:[^"\\]|\\.)*"(?: "(?:[^"\\]|\\.)*")*', value):
-            yield f"Invalid Resource Record: 'FATAL problem: InvalidCharacterString (Value should be enclosed in quotation marks) encountered with '{value}''"
+            how = "Value should be enclosed in quotation marks"
+            yield f"{fatal}InvalidCharacterString ({how}) encountered with '{value}''"
         elif any(len(_decoded(part)) > 255 for part in re.findall(r'"((?:[^"\\]|\\.)*)"', value)):
-            yield f"Invalid Resource Record: 'FATAL problem: CharacterStringTooLong (Value is too long) encountered with '{value}''"
+            yield f"{fatal}CharacterStringTooLong (Value is too long) encountered with '{value}''"
         elif len(value) > 4000:
-            yield f"Invalid Resource Record: 'FATAL problem: TXTRDATATooLong encountered with '{value}''"
+            yield f"{fatal}TXTRDATATooLong encountered with '{value}''"
 
 
 def _unlike(sets: Mapping[Key, RecordSet], record_set: RecordSet, key: Key) -> Iterator[str]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from ci_acme.clock import SystemClock
 from ci_acme.model.secret import Secret
 from ci_acme.ports import DnsProvider, ProviderContext
 from ci_acme.testing.dns_contract import DnsProviderContract

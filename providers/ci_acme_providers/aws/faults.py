@@ -132,12 +132,15 @@ def _fix_denied(denied: denials.Denied, call: Call) -> str:
 
 
 def _batch_text(error: BaseException) -> str:
-    """What InvalidChangeBatch says, in the newer form (one text) or the older (a list under a root of that name)."""
+    """What InvalidChangeBatch says, in the newer form (one text) or the older (a list under a root of that name).
+
+    botocore gives no code for the older form, and loses the texts if there are several.
+    """
     response = _response(error)
-    older = response.get("Messages", {}).get("Message", ())
-    messages = [older] if isinstance(older, str) else list(older or response.get("messages") or ())
-    if code_of(error) != "InvalidChangeBatch" and not messages:
+    older = response.get("Messages")
+    if code_of(error) != "InvalidChangeBatch" and older is None:
         return ""
+    messages = [older["Message"]] if older and isinstance(older["Message"], str) else response.get("messages") or ()
     parts = [_text(error), *map(str, messages)]
     return ", ".join(dict.fromkeys(part for part in parts if part)) or "InvalidChangeBatch"
 

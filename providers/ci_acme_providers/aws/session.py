@@ -6,6 +6,7 @@ caches of single sign-on) is of the process.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,7 +69,16 @@ def _session(context: ProviderContext) -> Any:
             conversion_func=convert,
         )
         store.set_config_provider(name, chain)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     return session
+
+
+@functools.lru_cache
+def _loader(path: str | None) -> Any:
+    """The models of the services, read once a process instead of once a session."""
+    from botocore.loaders import create_loader
+
+    return create_loader(path)
 
 
 def _create(
