@@ -39,7 +39,6 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
-        "route53",
         "google-cloud-dns",
         "azure-dns",
         "powerdns",

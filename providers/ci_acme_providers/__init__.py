@@ -60,6 +60,21 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.ovh.permissions:policies",
     ),
     ProviderSpec(
+        name="route53",
+        kind=Kind.DNS,
+        adapter="ci_acme_providers.aws.route53:Route53",
+        settings="ci_acme_providers.aws.config:Route53Settings",
+        summary="Amazon Route 53",
+        extra="aws",
+        permissions=(
+            "route53:ChangeResourceRecordSets on the hosted zone, for TXT, CREATE and DELETE, at the challenge names",
+            "route53:ListResourceRecordSets and route53:GetHostedZone on the hosted zone",
+            "route53:GetChange on change/*",
+            "route53:ListHostedZonesByName, unless zone_id is given",
+        ),
+        policies="ci_acme_providers.aws.permissions:policies",
+    ),
+    ProviderSpec(
         name="file",
         kind=Kind.STORE,
         adapter="ci_acme_providers.files.adapter:FileStore",

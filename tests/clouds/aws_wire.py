@@ -92,8 +92,14 @@ def key_id_of(call: Call) -> str | None:
     return match[1] if match else None
 
 
-def signed_by(call: Call, secret: str, token: str | None, url: str, now: datetime) -> bool:
-    """Whether the signature is that of the secret, over exactly this request, and of this time."""
+def skew(call: Call, now: datetime) -> float:
+    """Seconds between the time of a request and another."""
+    at = datetime.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    return abs((now - at).total_seconds())
+
+
+def signed_by(call: Call, secret: str, token: str | None, url: str) -> bool:
+    """Whether the signature is that of the secret, over exactly this request."""
     header = call.headers["authorization"]
     match = re.fullmatch(
         r"AWS4-HMAC-SHA256 Credential=[^/]+/(\d{8})/([\w-]+)/(\w+)/aws4_request, SignedHeaders=([\w;-]+), "
@@ -105,14 +111,10 @@ def signed_by(call: Call, secret: str, token: str | None, url: str, now: datetim
     _, region, name, signed, signature = match.groups()
     if token is not None and "x-amz-security-token" not in signed.split(";"):
         return False
-    at = datetime.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-    if abs((now - at).total_seconds()) > SKEW:
-        return False
     headers = {key: value for key, value in call.headers.items() if key in signed.split(";")}
     request = AWSRequest(call.method, url + call.target, headers, call.body)
     request.context["timestamp"] = call.headers["x-amz-date"]
-    auth = SigV4Auth(Credentials("x", secret), name, region)
-    auth.credentials = Credentials(key_id_of(call), secret)
+    auth = SigV4Auth(Credentials(key_id_of(call), secret), name, region)
     text = auth.string_to_sign(request, auth.canonical_request(request))
     return bool(auth.signature(text, request) == signature)
 

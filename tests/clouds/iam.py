@@ -162,7 +162,10 @@ class Accounts:
         if principal is None:
             text = "The security token included in the request is invalid."
             return aws_wire.error(model, 403, "InvalidClientTokenId", text)
-        if not aws_wire.signed_by(call, principal.secret, principal.token, url, now):
+        if aws_wire.skew(call, now) > aws_wire.SKEW:
+            text = f"Signature expired: {call.headers['x-amz-date']} is now earlier than the server's time"
+            return aws_wire.error(model, 403, "SignatureDoesNotMatch", text)
+        if not aws_wire.signed_by(call, principal.secret, principal.token, url):
             text = "The request signature we calculated does not match the signature you provided."
             return aws_wire.error(model, 403, "SignatureDoesNotMatch", text)
         if principal.expires is not None and now >= principal.expires:

@@ -78,7 +78,8 @@ class Pending:
 
 
 class FakeRoute53(FakeApi):
-    """One account. `polls` is how often a change is PENDING; `rate` how many calls a second are let in, None for all.
+    """One account. `polls` is how often a change is PENDING; after `seconds` it is in the DNS all the same. `rate` is
+    how many calls a second are let in, None for all.
 
     `work` is how long a change excludes others of its zone; `older` makes refused batches look as they did long ago.
     `now` is what STS and signatures take for the time.
@@ -92,6 +93,7 @@ class FakeRoute53(FakeApi):
         self.changes: dict[str, Pending] = {}
         self.batches: list[list[dict[str, Any]]] = []
         self.polls = 0
+        self.seconds = 1.0
         self.rate: int | None = None
         self.work = 0.0
         self.older = False
@@ -257,6 +259,10 @@ class FakeRoute53(FakeApi):
                 self.changes[change_id] = Pending(zone, names, self.polls)
                 if not self.polls:
                     self._publish(zone, names)
+                elif self._dns is not None:  # it comes to the servers whether anybody asks or not
+                    later = threading.Timer(self.seconds, self._publish, (zone, names))
+                    later.daemon = True
+                    later.start()
         finally:
             zone.busy.release()
         return {"ChangeInfo": _change_info(change_id, "PENDING")}
