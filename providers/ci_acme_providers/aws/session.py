@@ -12,6 +12,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.configprovider import ConfigChainFactory
+from botocore.credentials import (
+    ContainerProvider,
+    Credentials,
+    DeferredRefreshableCredentials,
+    EnvProvider,
+    create_credential_resolver,
+)
+from botocore.loaders import create_loader
+from botocore.session import Session
+
 from ci_acme.errors import SecretError
 from ci_acme.ports import ProviderContext
 from ci_acme_providers.aws.config import AwsAccess
@@ -54,9 +67,6 @@ class _Given:
 
 def _session(context: ProviderContext) -> Any:
     """A session of botocore whose settings come from the environment of the context."""
-    from botocore.configprovider import ConfigChainFactory
-    from botocore.session import Session
-
     session = Session()
     chains = ConfigChainFactory(session, dict(context.environ))
     store = session.get_component("config_store")
@@ -76,8 +86,6 @@ def _session(context: ProviderContext) -> Any:
 @functools.lru_cache
 def _loader(path: str | None) -> Any:
     """The models of the services, read once a process instead of once a session."""
-    from botocore.loaders import create_loader
-
     return create_loader(path)
 
 
@@ -90,9 +98,6 @@ def _create(
     endpoint: str | None = None,
     unsigned: bool = False,
 ) -> Any:
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
     configuration = Config(
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=CONNECT_SECONDS,
@@ -139,8 +144,6 @@ def _credentials(session: Any, access: AwsAccess, context: ProviderContext, poli
 
 def _own(session: Any, access: AwsAccess, context: ProviderContext) -> Any:
     """The static key of the settings, else the ambient chain; None if there are no credentials."""
-    from botocore.credentials import Credentials
-
     if access.access_key_id is None or access.secret_access_key is None:
         return _ambient(session, access, context)
     parts = [context.secrets(reference) for reference in (access.access_key_id, access.secret_access_key)]
@@ -149,8 +152,6 @@ def _own(session: Any, access: AwsAccess, context: ProviderContext) -> Any:
 
 def _ambient(session: Any, access: AwsAccess, context: ProviderContext) -> Any:
     """Environment, web identity, then the SDK's chain: profile, single sign-on, program, container, instance."""
-    from botocore.credentials import ContainerProvider, EnvProvider, create_credential_resolver
-
     environ = dict(context.environ)
     found = EnvProvider(environ).load()
     if found is not None:
@@ -210,8 +211,6 @@ class _AssumedRole:
 
 
 def _refreshable(fetch: Callable[[], dict[str, Any]], method: str) -> Any:
-    from botocore.credentials import DeferredRefreshableCredentials
-
     return DeferredRefreshableCredentials(refresh_using=fetch, method=method)
 
 
