@@ -79,6 +79,15 @@ def test_the_session_of_a_run_may_change_nothing_but_its_names(account: Account,
     assert finding.refusal("route53:ChangeResourceRecordSets", f"arn:aws:route53:::hostedzone/{account.zone.id}", {})
 
 
+def test_what_a_run_wrote_is_read_and_removed_in_the_same_session(account: Account, role: Role) -> None:
+    adapter = account.adapter(without_key(account.fake), identity=Ci(), role=role.arn)
+    placements = account.ensure(adapter, *(TxtValue(f"_acme-challenge.n{number}.ci.test", "x") for number in range(9)))
+    account.fake.merge(account.zone, "_acme-challenge.n3.ci.test", "foreign", 60)
+    account.release(adapter, placements[3:4])
+    account.release(adapter, placements)
+    assert len(account.fake.accounts.sessions) == 1
+
+
 def test_every_session_begins_with_a_fresh_token(account: Account, role: Role) -> None:
     """Sessions that end soon are made anew, each with a token of its own for the audience that the config has."""
     role.claims["aud"] = "ours"
@@ -192,6 +201,36 @@ def test_a_container(account: Account) -> None:
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": "let me in",
         }
         write(account, account.adapter(environ), NAME)
+
+
+class Instance(FakeApi):
+    """The metadata service of a machine, which gives it the administrator's key."""
+
+    def __init__(self, fake: FakeRoute53) -> None:
+        super().__init__()
+        self.admin = fake.admin
+
+    def handle(self, call: Call) -> Answer:
+        if call.method == "PUT":
+            return Answer(200, b"session")
+        assert call.headers["x-aws-ec2-metadata-token"] == "session"
+        if call.path.endswith("/security-credentials/"):
+            return Answer(200, b"machine")
+        until = datetime.now(timezone.utc) + timedelta(hours=6)
+        keys = {"AccessKeyId": self.admin.key_id, "SecretAccessKey": self.admin.secret, "Token": "a token"}
+        return Answer.of(
+            {"Code": "Success", "Type": "AWS-HMAC", "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"), **keys}
+        )
+
+
+def test_an_instance_unless_that_is_switched_off(account: Account) -> None:
+    account.fake.admin.token = "a token"
+    with Instance(account.fake) as instance:
+        environ = {**without_key(account.fake), "AWS_EC2_METADATA_SERVICE_ENDPOINT": instance.url}
+        with pytest.raises(DnsCredentialsError, match="no AWS credentials"):
+            write(account, account.adapter(environ), NAME)
+        assert instance.calls == []
+        write(account, account.adapter(environ | {"AWS_EC2_METADATA_DISABLED": "false"}), NAME)
 
 
 def test_a_static_key_behind_references(account: Account) -> None:

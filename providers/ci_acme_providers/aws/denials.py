@@ -133,8 +133,8 @@ def _trust(code: str, access: AwsAccess) -> str:
             f"{access.audience}"
         )
     return (
-        "compare the role's trust policy with the job's token: issuer, audience "
-        f"({access.audience}) and subject; `ci-acme permissions` prints one"
+        f"compare the role's trust policy with the job's token: issuer, audience ({access.audience}) and subject; "
+        "`ci-acme check` in the same job prints the one that lets it in"
     )
 
 
