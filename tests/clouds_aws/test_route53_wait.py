@@ -58,13 +58,14 @@ def test_a_change_that_route_53_does_not_know_any_more_is_over(account: Account)
     adapter.wait_in_sync(placements, deadline=account.deadline())
 
 
-def test_the_deadline_ends_it(account: Account) -> None:
+@pytest.mark.parametrize(("timeout", "seconds"), [(180.0, 30.0), (30.0, 600.0)])
+def test_the_deadline_or_the_timeout_of_the_entry_ends_it(account: Account, timeout: float, seconds: float) -> None:
     account.fake.polls = 1000
-    adapter = account.adapter()
+    adapter = account.adapter(propagation_timeout=timeout)
     placements = account.ensure(adapter, TxtValue(NAME, "value"))
     with pytest.raises(DnsPropagationTimeout, match=NAME) as raised:
-        adapter.wait_in_sync(placements, deadline=account.deadline(30))
-    assert raised.value.fix
+        adapter.wait_in_sync(placements, deadline=account.deadline(seconds))
+    assert raised.value.fix == "raise propagation_timeout of the DNS entry"
     assert sum(account.clock.slept) <= 30
 
 

@@ -70,12 +70,13 @@ class Route53:
     def wait_in_sync(self, placements: Sequence[Placement], *, deadline: Deadline) -> None:
         changes = {placement.ref: placement.zone.id for placement in placements if placement.created and placement.ref}
         names = sorted({placement.name for placement in placements})
+        deadline = deadline.within(self._settings.propagation_timeout)
         polls = 0
         while changes:
             low, high = _POLLS[min(polls - 1, len(_POLLS) - 1)] if polls else (_FIRST_POLL, _FIRST_POLL)
             pause = random.uniform(low, high)  # noqa: S311 - no secret depends on it
             if pause >= deadline.remaining():
-                raise _out_of_sync(names, deadline)
+                raise _out_of_sync(names)
             deadline.clock.sleep(pause)
             polls += 1
             changes = self._pending(changes, names, deadline)
@@ -138,9 +139,9 @@ class Route53:
                 )
 
 
-def _out_of_sync(names: Sequence[str], deadline: Deadline) -> CiAcmeError:
+def _out_of_sync(names: Sequence[str]) -> CiAcmeError:
     return DnsPropagationTimeout(
         f"Route 53 has not brought the records at {', '.join(names[:3])} to all its servers in time",
-        fix="run the command again, with a longer --timeout",
+        fix="raise propagation_timeout of the DNS entry",
         details={"names": list(names)},
     )
