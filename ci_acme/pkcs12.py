@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
@@ -35,16 +37,21 @@ _PKCS: Final = "1.2.840.113549.1"
 
 def make(bundle: Bundle, name: str, password: Secret | None) -> bytes:
     """The PKCS#12 file of a bundle; `name` is its friendly name (Java's alias). Raises `ValueError`."""
-    key = load_pem_private_key(bundle.key.reveal(), None)
-    certificate = x509.load_pem_x509_certificate(bundle.certificate)
-    chain = x509.load_pem_x509_certificates(bundle.chain) if bundle.chain.strip() else []
     if password:
-        if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
-            raise ValueError(f"PKCS#12 holds no {type(key).__name__}")
-        encryption = BestAvailableEncryption(password.reveal())
-        return pkcs12.serialize_key_and_certificates(name.encode(), key, certificate, chain, encryption)
+        return _with_password(bundle, name, BestAvailableEncryption(password.reveal()))
+    key = load_pem_private_key(bundle.key.reveal(), None)
     pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    return _with_empty_password(pkcs8, [one.public_bytes(Encoding.DER) for one in (certificate, *chain)], name)
+    return _with_empty_password(pkcs8, [one.public_bytes(Encoding.DER) for one in _certificates(bundle)], name)
+
+
+def make_dated(bundle: Bundle, name: str, password: Secret) -> bytes:
+    """A PKCS#12 file with Triple DES and SHA-1, for services that read nothing newer. Raises `ValueError`.
+
+    Its encryption guards nothing to speak of: send it over TLS, with a password that is used once.
+    """
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(_ITERATIONS)
+    dated = builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).hmac_hash(hashes.SHA1())  # noqa: S303
+    return _with_password(bundle, name, dated.build(password.reveal()))
 
 
 def make_truststore(bundle: Bundle, password: Secret | None) -> bytes:
@@ -72,6 +79,20 @@ def load(data: bytes, password: Secret | None) -> Bundle:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     rest = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
     return Bundle(Secret(pem), certificate.public_bytes(Encoding.PEM), rest)
+
+
+def _with_password(bundle: Bundle, name: str, encryption: KeySerializationEncryption) -> bytes:
+    key = load_pem_private_key(bundle.key.reveal(), None)
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        raise ValueError(f"PKCS#12 holds no {type(key).__name__}")  # noqa: TRY004 - the bundle is what is wrong
+    certificate, *chain = _certificates(bundle)
+    return pkcs12.serialize_key_and_certificates(name.encode(), key, certificate, chain, encryption)
+
+
+def _certificates(bundle: Bundle) -> list[x509.Certificate]:
+    """The leaf, then the chain."""
+    chain = x509.load_pem_x509_certificates(bundle.chain) if bundle.chain.strip() else []
+    return [x509.load_pem_x509_certificate(bundle.certificate), *chain]
 
 
 def _with_empty_password(pkcs8: bytes, certificates: Sequence[bytes], name: str) -> bytes:
