@@ -40,7 +40,6 @@ class ProviderSpec:
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
         "google-cloud-dns",
-        "azure-dns",
         "powerdns",
         "acme-dns",
         "httpreq",
@@ -54,14 +53,12 @@ PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
         "aws-s3",
         "gcp-secret-manager",
         "gcp-certificate-manager",
-        "azure-key-vault",
-        "azure-key-vault-secret",
         "vault",
         "kubernetes",
         "github-secrets",
         "gitlab-variables",
     ),
-    Kind.SECRETS: ("aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault"),
+    Kind.SECRETS: ("aws-secrets-manager", "gcp-secret-manager", "vault"),
     Kind.SIGNER: ("aws-kms", "gcp-kms", "azure-key", "vault-transit"),
 }
 """Names of the contract that this version knows and does not have yet; a row in a catalogue takes a name over."""

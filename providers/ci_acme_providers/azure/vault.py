@@ -1,0 +1,256 @@
+"""What the stores in a key vault share: soft delete, writes that are not repeated blindly, tags, and errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, TypeVar
+
+from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
+from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.tags import MANAGED, to_tags
+from ci_acme.ports import Absent, Deadline, ProviderContext, Retired
+from ci_acme_providers.azure import faults
+from ci_acme_providers.azure.config import VaultTarget
+from ci_acme_providers.azure.patience import Options, Patience, jitter
+from ci_acme_providers.azure.session import Session, vault_name
+
+FORM: Final = "ci-acme-form"
+"""The tag that says what else is kept beside the metadata: the shape, the chain."""
+AGAIN: Final = "; run again: it is delivered without a new order"
+MOST_TAGS: Final = 15
+_ROUNDS: Final = 60
+_UNDER_WAY: Final = frozenset({"ObjectIsBeingDeleted", "ObjectIsBeingRecovered"})
+
+T = TypeVar("T")
+
+
+class VaultStore:
+    """Base of a `ports.CertificateStore` in a vault. It keeps no order under way: a name in a vault leaves tombstones.
+
+    A subclass says how its kind of object is asked for, deleted, recovered and purged, by functions that take the
+    timeouts of one request.
+    """
+
+    PROVIDER: ClassVar[str]
+
+    def __init__(self, settings: VaultTarget, context: ProviderContext) -> None:
+        self._vault, self._name = settings.where
+        self._context = context
+        self._session = Session(settings, context)
+
+    @property
+    def provider(self) -> str:
+        """Its name in the config."""
+        return self.PROVIDER
+
+    @property
+    def target(self) -> str:
+        """`web-prod/web-tls`."""
+        return f"{vault_name(self._vault)}/{self._name}"
+
+    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
+        """Not supported: `capabilities.holds_pending` is False."""
+        del pending, deadline
+        raise DeliveryError(f"{self.target} keeps no order under way", fix="report this: it is a defect")
+
+    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
+        """Nothing."""
+        del deadline
+        return None
+
+    def unstage(self, *, deadline: Deadline) -> None:
+        """Nothing to forget."""
+        del deadline
+
+    # --- of a kind of object
+
+    def get_current(self, options: Options) -> Any:
+        """Ask for the current version; what comes back has a tags mapping somewhere that `ours` finds."""
+        raise NotImplementedError
+
+    def get_deleted(self, options: Options) -> Any:
+        """Ask for the tombstone."""
+        raise NotImplementedError
+
+    def delete(self, options: Options) -> None:
+        """Ask for deletion."""
+        raise NotImplementedError
+
+    def recover(self, options: Options) -> None:
+        """Ask for the tombstone to become what it was."""
+        raise NotImplementedError
+
+    def purge_deleted(self, options: Options) -> None:
+        """Ask for the tombstone to go."""
+        raise NotImplementedError
+
+    # --- looking
+
+    def ask(self, call: Callable[[Options], T], deadline: Deadline) -> T:
+        """A request that may be sent twice. Raises the SDK's errors."""
+        return Patience(deadline).send(call)
+
+    def look(self, call: Callable[[Options], T], deadline: Deadline) -> T | None:
+        """The same; None for what is not there."""
+        try:
+            return self.ask(call, deadline)
+        except Exception as error:
+            if faults.read(error).kind is faults.Kind.ABSENT:
+                return None
+            raise
+
+    def absent(self, deadline: Deadline) -> Absent:
+        """Nothing is there: whether there is a tombstone, as far as we may know."""
+        try:
+            found = self.look(self.get_deleted, deadline)
+        except Exception as error:
+            if faults.read(error).kind is not faults.Kind.DENIED:
+                raise
+            return Absent()
+        if found is None:
+            return Absent()
+        until = found.scheduled_purge_date
+        return Absent(f"deleted, recoverable until {until:%Y-%m-%d}" if until is not None else "deleted")
+
+    # --- writing
+
+    def write(self, call: Callable[[Options], T], landed: Callable[[], T | None], deadline: Deadline) -> T:
+        """A request that makes a version, not repeated blindly: after a lost answer `landed` looks for what it made.
+
+        A name that is deleted is recovered first. Raises the SDK's errors.
+        """
+        for attempt in range(_ROUNDS):
+            try:
+                return Patience(deadline, twice=False).send(call)
+            except Exception as error:
+                fault = faults.read(error)
+                if fault.doubtful:
+                    found = landed()
+                    if found is not None:
+                        return found
+                elif fault.code == "ObjectIsDeletedButRecoverable":
+                    self._revive(deadline)
+                elif fault.code not in _UNDER_WAY:
+                    raise
+                if deadline.remaining() <= (pause := jitter(attempt)):
+                    raise
+            deadline.clock.sleep(pause)
+        raise DeliveryError(f"{self.target} does not come to rest", fix="run again")
+
+    def _revive(self, deadline: Deadline) -> None:
+        """Recover what was deleted, and wait until it is there."""
+        self.look(self.recover, deadline)
+        self._until(lambda: self.look(self.get_current, deadline) is not None, deadline)
+
+    def _until(self, done: Callable[[], bool], deadline: Deadline) -> bool:
+        """Ask until it is so, or the time is up. Who may not ask waits no longer: the next request will tell."""
+        for attempt in range(_ROUNDS):
+            try:
+                if done():
+                    return True
+            except Exception as error:
+                if faults.read(error).kind is faults.Kind.DENIED:
+                    return False
+                raise
+            if deadline.remaining() <= (pause := jitter(attempt, 2.0)):
+                return False
+            deadline.clock.sleep(pause)
+        return False
+
+    # --- deleting
+
+    def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
+        """Delete it, which leaves a tombstone for the vault's retention period; with `purge` that goes, too, unless the
+        vault is protected against it.
+        """
+        with self.errors(DeliveryError, "remove"):
+            found = self.look(self.get_current, deadline)
+            if found is not None:
+                if not self.is_ours(found):
+                    raise DeliveryError(
+                        f"{self.target} was not written by ci-acme, and is not removed",
+                        fix="remove it by hand, if nobody needs it",
+                    )
+                self.look(self.delete, deadline)
+            if not purge:
+                return Retired.ABSENT if found is None else Retired.REMOVED
+            return self._bury(deadline, deleted=found is not None)
+
+    def _bury(self, deadline: Deadline, *, deleted: bool) -> Retired:
+        """Purge the tombstone of ours, which takes a moment to appear."""
+        if deleted:
+            self._until(lambda: self.look(self.get_deleted, deadline) is not None, deadline)
+        tombstone = self.look(self.get_deleted, deadline)
+        if tombstone is None or not self.is_ours(tombstone):
+            return Retired.REMOVED if deleted else Retired.ABSENT
+        try:
+            self.look(self.purge_deleted, deadline)
+        except Exception as error:
+            fault = faults.read(error)
+            if "purge protection" not in fault.message:
+                raise
+            self._context.warn(f"{self.target} stays recoverable: the vault is protected against purging")
+        return Retired.REMOVED
+
+    # --- tags
+
+    def is_ours(self, found: Any) -> bool:
+        """Whether ci-acme wrote it."""
+        return self.is_ours_by(found.properties.tags)
+
+    @staticmethod
+    def is_ours_by(tags: Mapping[str, str] | None) -> bool:
+        """The same, by its tags."""
+        return MANAGED in (tags or {})
+
+    def tags_for(self, metadata: Metadata, form: str, old: Mapping[str, str] | None) -> dict[str, str]:
+        """The metadata as tags, beside those that others gave it. Raises `DeliveryError` if there are too many."""
+        foreign = {
+            key: value for key, value in (old or {}).items() if key != MANAGED and not key.startswith(f"{MANAGED}-")
+        }
+        try:
+            ours = to_tags(metadata, most=MOST_TAGS - 1 - len(foreign))
+        except ValueError:
+            raise DeliveryError(
+                f"{self.target} has {len(foreign)} tags of others, so that the metadata do not fit: a vault takes "
+                f"{MOST_TAGS}",
+                fix="remove tags that nobody needs",
+            ) from None
+        return {**foreign, **ours, FORM: form}
+
+    # --- errors
+
+    @contextmanager
+    def errors(self, kind: type[CiAcmeError], verb: str) -> Generator[None]:
+        """Turn what Azure says into the port's error."""
+        try:
+            yield
+        except SecretError as error:
+            raise self._error(kind, verb, error.message, error.fix, {}) from None
+        except CiAcmeError:
+            raise
+        except Exception as error:
+            fault = faults.read(error)
+            message, fix = fault.message, fault.fix
+            if "inProgress" in message:
+                fix = self.end_operation()
+            raise self._error(kind, verb, message, fix, fault.details()) from None
+
+    def end_operation(self) -> str:
+        """The fix for an operation that somebody began and did not end."""
+        where = f"--vault-name {vault_name(self._vault)} --name {self._name}"
+        return f"complete the operation, or cancel it: az keyvault certificate pending delete {where}"
+
+    def _error(
+        self, kind: type[CiAcmeError], verb: str, message: str, fix: str, details: Mapping[str, Any]
+    ) -> CiAcmeError:
+        again = AGAIN if issubclass(kind, DeliveryError) and verb == "write" else ""
+        where = {"provider": self.provider, "target": self.target}
+        return kind(f"cannot {verb} {self.target}: {message}", fix=fix + again, details={**where, **details})
+
+
+def digest(data: bytes) -> str:
+    """Enough of a SHA-256 to tell chains and shapes apart."""
+    return hashlib.sha256(data).hexdigest()[:16]
