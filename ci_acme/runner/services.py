@@ -67,6 +67,7 @@ class Services:
         self._state: Engine | None = None
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
+        self._proven: dict[str, str] | None = None
         self._asker: Background[dict[str, str] | None] | None = None
         self._on_secret = on_secret
         self._secrets: dict[tuple[str, str], Secret] = {}
@@ -127,13 +128,13 @@ class Services:
         from ci_acme.hosts.identity import who_asked
 
         said = who_asked(self.environ)
-        if self._asker is None:
-            return said
-        try:
-            ended = self._asker.ended(self.deadline.within(_IDENTITY_PATIENCE))
-            proven = self._asker.result() if ended else None
-        except CiAcmeError:
-            return said
+        with self._lock:
+            asker, self._asker = self._asker, None  # it is waited for once
+        if asker is not None:
+            with suppress(CiAcmeError):
+                if asker.ended(self.deadline.within(_IDENTITY_PATIENCE)):
+                    self._proven = asker.result()
+        proven = self._proven
         return said | {f"oidc_{name}": value for name, value in (proven or {}).items()}
 
     def _identity(self, audience: str) -> Secret:
