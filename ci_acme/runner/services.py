@@ -67,6 +67,7 @@ class Services:
         self._state: Engine | None = None
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
+        self._asking = threading.Lock()
         self._proven: dict[str, str] | None = None
         self._asker: Background[dict[str, str] | None] | None = None
         self._on_secret = on_secret
@@ -128,12 +129,12 @@ class Services:
         from ci_acme.hosts.identity import who_asked
 
         said = who_asked(self.environ)
-        with self._lock:
-            asker, self._asker = self._asker, None  # it is waited for once
-        if asker is not None:
-            with suppress(CiAcmeError):
-                if asker.ended(self.deadline.within(_IDENTITY_PATIENCE)):
-                    self._proven = asker.result()
+        with self._asking:
+            asker, self._asker = self._asker, None  # it is waited for once, by whichever certificate is done first
+            if asker is not None:
+                with suppress(CiAcmeError):
+                    if asker.ended(self.deadline.within(_IDENTITY_PATIENCE)):
+                        self._proven = asker.result()
         proven = self._proven
         return said | {f"oidc_{name}": value for name, value in (proven or {}).items()}
 
