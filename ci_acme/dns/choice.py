@@ -1,4 +1,4 @@
-"""Which of a provider's zones a name belongs to: the one that the public delegation leads to, or an error that explains.
+"""Which of a provider's zones a name belongs to: the one that the delegation leads to, or an error that explains.
 
 A provider may hold several zones of one name, private ones, and zones that nobody delegates to; what is written there
 is never seen by a CA. The decisions are here, without I/O: what the DNS says of a zone is asked through `Public`, and
@@ -232,7 +232,7 @@ def _ambiguous(zones: Sequence[Zone], wish: Wish, what: str) -> CiAcmeError:
         f"{zone.id} ({_list(zone.nameservers)})" if zone.nameservers and zone.public else zone.id for zone in zones
     )
     return DnsDelegationError(
-        f"{wish.where} has {len(zones)} {what} {zones[0].name} for {wish.name}, and nothing says which is meant: {shown}",
+        f"{wish.where} has {len(zones)} {what} {zones[0].name} for {wish.name}, and nothing says which: {shown}",
         fix=f"say which one in the DNS entry: zone_id: {' or '.join(ids)}",
         details=_details(zones, wish, ()),
     )

@@ -1,4 +1,4 @@
-"""What the DNS says of zones, for `choice`: name servers, their addresses, and whether this machine sees another view."""
+"""What the DNS says of zones, for `choice`: name servers, their addresses, and signs of another view."""
 
 from __future__ import annotations
 

@@ -73,6 +73,10 @@ class DnsEngine:
         """The relevant CAA records of names (without `*.`); what fails for one name is in its result."""
         return self._caa.find(names, clock)
 
+    def close(self) -> None:
+        """Close what is kept open."""
+        self.directory.close()
+
     def _zones(self) -> list[str]:
         return [desk.zone for desk in self.desks if desk.zone != "."]
 

@@ -11,7 +11,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -78,10 +78,19 @@ def _message(reply: HttpReply) -> bytes:
     return reply.body
 
 
-def resolver_maker(trust: Path | None) -> Callable[[str], Server]:
-    """What makes a `Server` of a URL; all of them share their connections. `trust` replaces the system's roots."""
-    wire = Wire(trust)
-    return lambda url: Server(url, 443, Resolver(url, wire))
+class Https:
+    """The resolvers of a run, which share their connections. `trust` replaces the system's roots. Close it."""
+
+    def __init__(self, trust: Path | None = None) -> None:
+        self._wire = Wire(trust)
+
+    def server(self, url: str) -> Server:
+        """The resolver at a URL, as one to ask."""
+        return Server(url, 443, Resolver(url, self._wire))
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._wire.close()
 
 
 class Courier:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme import dnswire
 from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
@@ -24,6 +24,9 @@ from ci_acme.dnswire import Record
 from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock
+
+if TYPE_CHECKING:
+    from ci_acme.dns.https import Https
 
 _GRACE: Final = 0.3
 """Seconds that a configured name server may be slower than the first before it counts as silent."""
@@ -123,7 +126,7 @@ class Directory:
         self._lock = threading.Lock()
         self._resolvers: list[Server] | None = None
         self._over_https: list[Server] | None = None
-        self._maker: Callable[[str], Server] | None = None
+        self._https: Https | None = None
 
     def lookup(
         self, starts: Mapping[str, Hint | None], clock: Clock | None = None
@@ -158,12 +161,18 @@ class Directory:
                 self._over_https = [self._server_of(url) for url in self._doh]
             return self._over_https
 
-    def _server_of(self, url: str) -> Server:
-        if self._maker is None:
-            from ci_acme.dns.https import resolver_maker  # HTTP is for those who need it
+    def close(self) -> None:
+        """Close the connections to resolvers over HTTPS."""
+        with self._lock:
+            if self._https is not None:
+                self._https.close()
 
-            self._maker = resolver_maker(self._trust)
-        return self._maker(url)
+    def _server_of(self, url: str) -> Server:
+        if self._https is None:
+            from ci_acme.dns.https import Https  # HTTP is for those who need it
+
+            self._https = Https(self._trust)
+        return self._https.server(url)
 
     # --- the search
 

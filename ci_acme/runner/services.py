@@ -320,6 +320,8 @@ class Services:
         with self._lock:
             if self._connections is not None:
                 self._connections.close()
+            if self._dns is not None:
+                self._dns.close()
             if self._peeked is not None:
                 self._peeked.close()
             if self._state is not None:
