@@ -13,7 +13,7 @@ from ci_acme.dns.desks import Desk
 from ci_acme.dns.resolve import Target
 from ci_acme.dns.zones import Authority
 from ci_acme.errors import CiAcmeError, DnsRefused, DnsUnreachable, Interrupted
-from ci_acme.ports import Clock, Deadline, Zone
+from ci_acme.ports import Clock, Concurrency, Deadline, Zone
 
 if TYPE_CHECKING:
     from ci_acme.dns.engine import DnsEngine
@@ -162,10 +162,12 @@ def _look_around(engine: DnsEngine, desk: Desk, zone: Zone, plans: Sequence[_Pla
 
     resolvers = engine.directory.over_https()
     target = next(plan.target for plan in plans if isinstance(plan.target, Target))
-    for text in differences(desk, zone, target, resolvers, engine.clock):
-        for plan in plans:
-            plan.notes.append(text)
+    said = differences(desk, zone, target, resolvers, engine.clock)
+    if desk.provider.capabilities.concurrency not in {Concurrency.PER_VALUE, Concurrency.CAS}:
+        who = f"{desk.provider.where} cannot keep writers apart"
+        said.append(f"{who}: runs that share the state take turns there, and whoever else writes may undo it")
     for plan in plans:
+        plan.notes += said
         if isinstance(plan.target, Target) and plan.target.closed is not None:
             plan.notes.append(_instead(desk, resolvers))
 

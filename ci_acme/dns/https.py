@@ -39,13 +39,21 @@ class NoReply(Exception):
 class Resolver:
     """One DNS-over-HTTPS resolver. POST, and GET from then on if the server does not take that. Thread-safe."""
 
-    def __init__(self, url: str, wire: Wire) -> None:
+    def __init__(self, url: str, wire: Wire, closed: threading.Event) -> None:
         self._url = url.removesuffix("{?dns}")
         self._wire = wire
+        self._closed = closed
         self._get = False
 
     def __call__(self, message: bytes) -> bytes:
         """The reply to a DNS message. Raises `NoReply`."""
+        try:
+            return self._exchange(message)
+        finally:
+            if self._closed.is_set():  # while the reply was under way: the connection was kept for nobody
+                self._wire.close()
+
+    def _exchange(self, message: bytes) -> bytes:
         for attempt in range(_TRIES):
             try:
                 return self._ask(message)
@@ -83,13 +91,15 @@ class Https:
 
     def __init__(self, trust: Path | None = None) -> None:
         self._wire = Wire(trust)
+        self._closed = threading.Event()
 
     def server(self, url: str) -> Server:
         """The resolver at a URL, as one to ask."""
-        return Server(url, 443, Resolver(url, self._wire))
+        return Server(url, 443, Resolver(url, self._wire, self._closed))
 
     def close(self) -> None:
         """Close the kept connections."""
+        self._closed.set()
         self._wire.close()
 
 

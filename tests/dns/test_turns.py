@@ -211,6 +211,14 @@ def test_a_state_that_others_do_not_share_is_told_once(party: Party) -> None:
     assert "state.db" in warning
 
 
+def test_check_says_that_writers_are_not_kept_apart(party: Party) -> None:
+    (finding,) = party.run(Blind, "one").dns.check(["app.ci.test"])
+    assert finding.error is None
+    assert any("cannot keep writers apart" in warning for warning in finding.warnings)
+    (finding,) = party.run(Rfc2136, "two").dns.check(["app.ci.test"])
+    assert finding.warnings == ()
+
+
 def test_providers_that_keep_writers_apart_need_no_lease(bind: Bind, party: Party) -> None:
     made = party.run(Rfc2136, "one", CI="true")
     made.lease = _no_lease  # type: ignore[method-assign]
