@@ -19,14 +19,16 @@ from ci_acme.dns.batch import ask
 from ci_acme.dns.engine import DnsEngine
 from ci_acme.dns.https import Https
 from ci_acme.errors import DnsDelegationError, DnsPropagationTimeout, DnsUnreachable, ZoneNotFound
+from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, DnsCapabilities, Placement
+from ci_acme.sandbox.dns import SandboxDns
 from ci_acme_providers.rfc2136.adapter import Rfc2136
 from tests.clouds.api import Answer as HttpAnswer
 from tests.clouds.api import lose_reply, refuse
 from tests.dns.doh import Doh
 from tests.dns.rig import Run, challenges, entry
 from tests.dns.rig import engine as make_engine
-from tests.dns.servers import Bind, Stub, forward, free_port, negative
+from tests.dns.servers import SECRET, Bind, Stub, forward, free_port, negative
 from tests.dns.servers import refuse as dns_refuse
 from tests.servers.tls import tls_files
 
@@ -273,6 +275,26 @@ def test_a_server_that_refuses_to_answer_is_reached(
     lame = make_stub(lambda wire, tcp: dns_refuse(wire, dnswire.REFUSED))
     with pytest.raises(DnsUnreachable, match="answers REFUSED"):
         run_through(engine([entry(bind.server)], [doh.endpoint], port=lame.port), "app.ci.test")
+
+
+def test_a_zone_that_lags_is_waited_for(bind: Bind, closed: int, engine: Maker) -> None:
+    """The provider says that it is in sync before its servers are, and the resolver caches nothing."""
+    zone = "@ NS ns1\nns1 A 127.0.0.1"
+    with SandboxDns({"ci.test": zone}, keys={"ci-acme": Secret(SECRET.encode())}) as sandbox, Doh(bind.server) as doh:
+        doh.answer = lambda wire: sandbox.handle(wire, "tcp")
+        sandbox.lag = 0.6
+        plain = entry(sandbox.address)
+        made = Signalling(plain.settings, plain.make_provider()._context)  # type: ignore[attr-defined]
+        run = Run(engine([type(plain)(plain.settings, lambda: made)], [doh.endpoint], port=closed))
+        started = time.monotonic()
+        run.solve(challenges("app.ci.test"))
+        assert time.monotonic() - started >= 0.6
+        assert run.solver.propagation == "doh"
+        questions = [(query.name, query.rcode) for query in sandbox.queries if query.name == NAME]
+        assert questions[0] == (NAME, "NXDOMAIN")
+        assert questions[-1] == (NAME, "NOERROR")
+        run.solver.cleanup()
+        assert sandbox.values(NAME) == []
 
 
 def test_a_negative_answer_is_not_believed_for_long(
