@@ -160,16 +160,15 @@ def _look_around(engine: DnsEngine, desk: Desk, zone: Zone, plans: Sequence[_Pla
     """What may hide a record that is written in this zone: another view of it, or servers that cannot be reached."""
     from ci_acme.dns.horizon import differences
 
-    resolvers = engine.directory.over_https()
     target = next(plan.target for plan in plans if isinstance(plan.target, Target))
-    said = differences(desk, zone, target, resolvers, engine.clock)
+    said = differences(desk, zone, target, engine.directory.over_https(fallback=False), engine.clock)
     if desk.provider.capabilities.concurrency not in {Concurrency.PER_VALUE, Concurrency.CAS}:
         who = f"{desk.provider.where} cannot keep writers apart"
         said.append(f"{who}: runs that share the state take turns there, and whoever else writes may undo it")
     for plan in plans:
         plan.notes += said
         if isinstance(plan.target, Target) and plan.target.closed is not None:
-            plan.notes.append(_instead(desk, resolvers))
+            plan.notes.append(_instead(desk, engine.directory.over_https()))
 
 
 def _instead(desk: Desk, resolvers: Sequence[Server]) -> str:

@@ -62,7 +62,7 @@ def explained(
         if target is None:
             continue
         clock = engine.clock
-        said = differences(desk, zone, target, engine.directory.over_https(), clock)
+        said = differences(desk, zone, target, engine.directory.over_https(fallback=False), clock)
         if said:
             details = {**error.details, "split_horizon": said}
             return DnsPropagationTimeout(f"{error.message}; {'; '.join(said)}", fix=_FIX, details=details)
@@ -70,20 +70,22 @@ def explained(
 
 
 def differences(desk: Desk, zone: Zone, target: Target, resolvers: Sequence[Server], clock: Clock) -> list[str]:
-    """Why a CA may see another zone than this machine, or than the one that is written to; empty if nothing says so."""
+    """Why a CA may see another zone than this machine, or than the one that is written to; empty if nothing says so.
+
+    `resolvers` are those over HTTPS that the config names.
+    """
     said = [text for text in (inner_view(target.authority),) if text is not None]
     if target.closed is not None:
         return said
     authority = target.authority
     own = [server for server in servers_of(desk, zone, target) if server not in authority.servers]
-    configured = [server for server in resolvers if server.via is not None]
-    views = look(authority.apex, [*authority.servers, *own, *configured], clock)
+    views = look(authority.apex, [*authority.servers, *own, *resolvers], clock)
     ours = [views[server] for server in authority.servers if views[server].speaks]
     said += _between(authority, ours)
     alone = len(desk.all) == 1 and desk.label == desk.zone  # several primaries count their serials by themselves
     for server in own:
         said += _beside(authority, ours, views[server], f"the provider's server {server}", serial=alone)
-    for server in configured:
+    for server in resolvers:
         said += _beside(authority, ours, views[server], f"the resolver {server}", serial=False)
     return said
 

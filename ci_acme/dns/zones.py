@@ -151,10 +151,10 @@ class Directory:
                 self._resolvers = list(dict.fromkeys(found))
             return self._resolvers
 
-    def over_https(self) -> list[Server]:
+    def over_https(self, *, fallback: bool = True) -> list[Server]:
         """The resolvers that are asked over HTTPS: the configured ones, else those for where port 53 is closed."""
         configured = [server for server in self.resolvers() if server.via is not None]
-        if configured or not self._doh:
+        if configured or not self._doh or not fallback:
             return configured
         with self._lock:
             if self._over_https is None:

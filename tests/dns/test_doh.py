@@ -194,9 +194,12 @@ def test_the_fallback_is_not_asked_while_resolvers_answer(
     resolver.raw_zone("test", f"type forward; forward only; forwarders {{ 127.0.0.1 port {bind.port}; }};")
     resolver.start()
     monkeypatch.setattr(zones, "system_resolvers", lambda: [resolver.server])
-    run = run_through(engine([entry(bind.server)], [], doh=[doh.endpoint], port=bind.port), "app.ci.test")
-    assert doh.asked == []
+    made = engine([entry(bind.server)], [], doh=[doh.endpoint], port=bind.port)
+    run = run_through(made, "app.ci.test")
     run.solver.cleanup()
+    (finding,) = made.check(["app.ci.test"])
+    assert finding.error is None
+    assert doh.calls == []
 
 
 # --- the ladder
