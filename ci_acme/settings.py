@@ -7,7 +7,7 @@ imports no SDK.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import (
@@ -18,7 +18,10 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationInfo,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
@@ -78,6 +81,18 @@ Seconds = Annotated[float, BeforeValidator(_no_bool)]
 """A number of seconds; `true` is none."""
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "must be true or false")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""`true` or `false`, also as text (from an expansion); YAML 1.2 knows no yes, no, on or off."""
+
+
 def at(errors: Mapping[tuple[str | int, ...], str | PydanticCustomError]) -> ValidationError:
     """An error for a validator to raise that puts several problems at their places below the value."""
     details = [
@@ -99,6 +114,26 @@ class Settings(BaseModel):
     )
 
 
+FURTHER: Final = "dns-entry"
+"""The key of the validation context under which the configuration says how an entry of `also` is judged."""
+
+
+def _further(value: Any, _: Any, info: ValidationInfo) -> Any:
+    """An entry of `also`, judged by the settings of its own provider, with the zone of the entry that it belongs to."""
+    if isinstance(value, DnsSettings):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticCustomError("model_type", "must be a mapping")
+    if value.get("also"):
+        raise at({("also",): "is said once, in the entry that this one belongs to"})
+    judge: Callable[[Any], Any] = (info.context or {})[FURTHER]
+    zone = info.data.get("zone", "invalid")  # a bad zone is a problem of the entry above
+    judged = judge({"zone": zone, **value})
+    if judged.zone != zone:
+        raise at({("zone",): "is that of the entry which this one belongs to: leave it out"})
+    return judged
+
+
 class DnsSettings(Settings):
     """Base of the settings of a DNS provider; `zone` selects it for challenge names under that suffix."""
 
@@ -107,10 +142,27 @@ class DnsSettings(Settings):
     )
     provider: str
     zone_id: str | None = Field(None, description="The provider's handle of the zone: skips discovery.")
+    private: Flag = Field(
+        default=False,
+        description="Whether a zone that the internet does not see may be written to, for a CA that looks at that one.",
+    )
     propagation_timeout: Seconds = Field(
         180.0, gt=0, le=3600, description="Seconds to wait until every authoritative server has the record."
     )
+    propagation_wait: Seconds = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds to wait instead where nothing can be asked: no name server, no resolver over HTTPS, and "
+        "not the provider.",
+    )
     ttl: Count = Field(60, ge=1, le=86400, description="TTL in seconds of a challenge record that we create.")
+    also: tuple[Annotated[SerializeAsAny[DnsSettings], WrapValidator(_further)], ...] = Field(
+        (),
+        max_length=8,
+        description="Further providers that serve the same zone (dual-primary), each an entry without `zone`: the "
+        "record is written at all of them, and every name server must have it.",
+    )
 
 
 class StoreSettings(Settings):

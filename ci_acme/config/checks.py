@@ -95,7 +95,8 @@ def _zones(document: Document) -> Iterator[Problem]:
         path: KeyPath = ("dns", index, "zone")
         other = first.setdefault(name, path)
         if other != path:
-            yield problem(document.value_mark(path), path, f"the zone is there already, in dns[{other[1]}]")
+            fix = f"to publish at both providers, make this an item of also: in dns[{other[1]}]"
+            yield problem(document.value_mark(path), path, f"the zone is there already, in dns[{other[1]}]", fix=fix)
 
 
 def _standing_records(document: Document) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from ci_acme.errors import NotAvailable
 from ci_acme.model.names import normalize_identifier, split_host_port, to_a_labels
 from ci_acme.model.spec import RenewPolicy
 from ci_acme.registry import find, load_settings, names
-from ci_acme.settings import SECRET_SCHEMES, Settings, at
+from ci_acme.settings import FURTHER, SECRET_SCHEMES, Settings, at
 from ci_acme.spec import PLANNED, Kind
 
 LIMITS: Final = ("letsencrypt", "letsencrypt-staging", "none")
@@ -103,11 +103,8 @@ def _check_nameserver(value: str) -> str:
     return value
 
 
-def _flag(value: Any) -> Any:
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise PydanticCustomError("bool_type", "must be true or false")
+def _check_doh(value: str) -> str:
+    check_url(value)
     return value
 
 
@@ -186,7 +183,14 @@ def provider_entry(kind: Kind, value: Any) -> Any:
         settings = load_settings(find(kind, name.strip()))
     except NotAvailable as error:
         raise at({("provider",): unavailable(error, kind, name)}) from None
-    return settings.model_validate(value)
+    return settings.model_validate(value, context=_CONTEXT)
+
+
+def _further_entry(value: Any) -> Any:
+    return provider_entry(Kind.DNS, value)
+
+
+_CONTEXT: Final = {FURTHER: _further_entry}
 
 
 def unavailable(error: NotAvailable, kind: Kind, name: str) -> PydanticCustomError:
@@ -210,8 +214,6 @@ DirectoryName = Annotated[
 ]
 """A well-known CA, or the URL of a directory."""
 Email = Annotated[str, AfterValidator(_check_email)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-"""`true` or `false`, also as text (from an expansion); YAML 1.2 knows no yes, no, on or off."""
 AccountKey = Annotated[
     str,
     AfterValidator(_check_account_key),
@@ -219,6 +221,7 @@ AccountKey = Annotated[
 ]
 """Where an account key is."""
 Nameserver = Annotated[str, AfterValidator(_check_nameserver)]
+DohUrl = Annotated[str, AfterValidator(_check_doh)]
 Renew = Annotated[
     str,
     BeforeValidator(_number_as_text),

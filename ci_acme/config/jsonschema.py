@@ -22,7 +22,8 @@ def schema() -> dict[str, Any]:
     """
     document = Config.model_json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = document.setdefault("$defs", {})
-    document["properties"]["dns"]["items"] = _entries(Kind.DNS, definitions)
+    entries = document["properties"]["dns"]["items"] = _entries(Kind.DNS, definitions)
+    definitions["FurtherDnsEntry"] = {**entries, "required": ["provider"]}
     definitions["Certificate"]["properties"]["stores"]["items"] = _entries(Kind.STORE, definitions)
     for unused in ("DnsSettings", "StoreSettings"):
         definitions.pop(unused, None)
@@ -64,8 +65,18 @@ def _settings(kind: Kind, name: str, definitions: dict[str, Any]) -> str | None:
         return None  # planned, or its extra is not installed
     definition = model.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(definition.pop("$defs", {}))
+    if kind is Kind.DNS:
+        _spread(definition)
     definitions[f"{kind.value}-{name}"] = definition
     return f"{kind.value}-{name}"
+
+
+def _spread(definition: dict[str, Any]) -> None:
+    """The settings of a DNS provider, in an entry of its own and in one of `also`, which has the zone of the other."""
+    also = definition["properties"].get("also")
+    if also is not None:
+        also["items"] = {"$ref": "#/$defs/FurtherDnsEntry"}
+    definition["required"] = [name for name in definition.get("required", ()) if name != "zone"]
 
 
 def _polish(node: Any) -> None:

@@ -18,6 +18,7 @@ from ci_acme.model.spec import CertificateSpec, Expectation, RenewPolicy, Source
 from ci_acme.settings import (
     Count,
     DnsSettings,
+    Flag,
     ListOrOne,
     OneOrMany,
     SecretReference,
@@ -28,6 +29,7 @@ from ci_acme.settings import (
 from ci_acme.spec import Kind
 
 RATES: Final = tuple(limit.value for limit in Limit)
+PUBLIC_DOH: Final = ("https://cloudflare-dns.com/dns-query", "https://dns.google/dns-query")
 KeyName = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
 LimitsName = Literal["letsencrypt", "letsencrypt-staging", "none"]
 
@@ -103,7 +105,7 @@ class Authority(Settings):
     contact: Annotated[tuple[fields.Email, ...], ListOrOne()] = Field(
         (), description="E-mail addresses that the CA may write to."
     )
-    agree_terms: fields.Flag = Field(
+    agree_terms: Flag = Field(
         default=False, description="Whether you agree to the CA's terms of service; without it no account is made."
     )
     account_key: fields.AccountKey = Field(
@@ -122,7 +124,7 @@ class Authority(Settings):
         description="How names are proven: dns-01; dns-account-01, with a label for each account, where the CA has it; "
         "dns-persist-01, a standing record that somebody else publishes (needs experimental.dns_persist).",
     )
-    preauthorized: fields.Flag | None = Field(
+    preauthorized: Flag | None = Field(
         None,
         description="Whether names are validated in the CA's console, so that orders come without challenges; default: "
         "what is known of the CA.",
@@ -145,9 +147,29 @@ class Authority(Settings):
 class Resolver(Settings):
     """How zones and propagation are looked up."""
 
-    nameservers: OneOrMany[fields.Nameserver] = Field(
-        description="Servers to ask instead of the system's resolver: HOST[:PORT], [V6]:PORT or https://…/dns-query."
+    nameservers: OneOrMany[fields.Nameserver] | None = Field(
+        None,
+        description="Servers to ask instead of the system's resolver: HOST[:PORT], [V6]:PORT or https://…/dns-query.",
     )
+    doh: Annotated[tuple[fields.DohUrl, ...], ListOrOne()] = Field(
+        PUBLIC_DOH,
+        description="DNS-over-HTTPS resolvers that are asked where port 53 is closed and nameservers says nothing; "
+        "[] for none.",
+    )
+    ca_bundle: str | None = Field(
+        None, min_length=1, description="A PEM file of the roots to trust for DNS-over-HTTPS resolvers of your own."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Resolver:
+        if self.nameservers is None and "doh" not in self.model_fields_set:
+            raise at({("nameservers",): PydanticCustomError("missing", "is required")})
+        return self
+
+    @property
+    def fallback(self) -> tuple[str, ...]:
+        """The resolvers for where port 53 is closed: none beside name servers that the config names."""
+        return () if self.nameservers else self.doh
 
 
 def _dns_entry(value: Any, _: Any) -> Any:
@@ -239,7 +261,7 @@ class Certificate(Settings):
 class Experimental(Settings):
     """What may change or go: it is not part of the interface that version numbers speak of."""
 
-    dns_persist: fields.Flag = Field(
+    dns_persist: Flag = Field(
         default=False, description="Allow challenge: dns-persist-01 (draft-ietf-acme-dns-persist-01)."
     )
 

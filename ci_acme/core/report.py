@@ -41,7 +41,7 @@ class StoreOutcome:
 class Outcome:
     """One certificate's result. Unknown facts stay None; `error` decides the exit status.
 
-    `kind` is what the order is, or would be, to the CA; `revocation` what `retire --revoke` came to.
+    `propagation` is how it was known that challenge records were there. `kind` is what the order is, or would be, to the CA; `revocation` what `retire --revoke` came to.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Outcome:
     stores: list[StoreOutcome] = field(default_factory=list)
     acme_requests: int = 0
     dns_changes: int = 0
+    propagation: str | None = None
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("total", "dns", "acme", "stores"), 0.0))
     warnings: list[str] = field(default_factory=list)
     cost: dict[str, Any] | None = None
@@ -109,6 +110,8 @@ class Outcome:
             "warnings": self.warnings,
             "error": self.error.as_dict() if self.error else None,
         }
+        if self.propagation is not None:
+            document["dns"] = {"propagation": self.propagation}
         if self.revocation is not None:
             document["revocation"] = self.revocation
         if self.cost is not None:

@@ -6,26 +6,25 @@ import contextlib
 import re
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ci_acme.dns.ask import Server
-from ci_acme.errors import ConfigError, NotAvailable
+from ci_acme.errors import ConfigError
 from ci_acme.model.names import split_host_port
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _NAMESERVER: Final = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
-_FIX: Final = "give host[:port] of a name server in resolver.nameservers"
+_FIX: Final = "give host[:port] or https://…/dns-query of a name server in resolver.nameservers"
 
 
-def parse_servers(text: str) -> list[Server]:
-    """A configured name server as addresses. Raises `ConfigError`; a DNS-over-HTTPS URL is `NotAvailable`."""
+def parse_servers(text: str, over_https: Callable[[str], Server] | None = None) -> list[Server]:
+    """A configured name server as addresses; a URL is one that `over_https` makes. Raises `ConfigError`."""
     if "://" in text:
-        raise NotAvailable(
-            f"the name server {text!r} is a DNS-over-HTTPS URL, which this version cannot ask",
-            fix=_FIX,
-        )
+        if over_https is None:
+            raise ConfigError(f"the name server {text!r} is a URL: authoritative servers speak on port 53", fix=_FIX)
+        return [over_https(text)]
     try:
         host, port = split_host_port(text, 53)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

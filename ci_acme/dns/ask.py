@@ -14,12 +14,15 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ci_acme import dnswire
 from ci_acme.dns.links import Link
 from ci_acme.dnswire import Message, Record, WireError
 from ci_acme.ports import Clock
+
+if TYPE_CHECKING:
+    from ci_acme.dns.https import Courier  # HTTP is loaded by those who ask over it
 
 K = TypeVar("K", bound=Hashable)
 
@@ -32,13 +35,20 @@ _WINDOW: Final = 96
 """Questions in flight to one server over UDP: more would overrun small receive buffers."""
 
 
+Exchange: TypeAlias = Callable[[bytes], bytes]
+"""A DNS message for a DNS message, blocking; any thread may call it."""
+
+
 class Server(NamedTuple):
-    """One address of a name server."""
+    """One address of a name server; with `via`, a resolver that is asked over HTTPS, and `address` is its URL."""
 
     address: str
     port: int = 53
+    via: Exchange | None = None
 
     def __str__(self) -> str:
+        if self.via is not None:
+            return self.address
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
@@ -170,6 +180,7 @@ class Asker(Generic[K]):
         self._owners: dict[Link, _Peer] = {}
         self._due: list[tuple[float, int, _Pending]] = []
         self._replies: list[tuple[K, Reply]] = []
+        self._courier: Courier | None = None
         self._serial = 0
         self.outstanding = 0
 
@@ -183,11 +194,16 @@ class Asker(Generic[K]):
         """Close every socket; what is outstanding is forgotten."""
         for peer in self._peers.values():
             peer.link.close()
+        if self._courier is not None:
+            self._courier.close()
         self._peers.clear()
         self._selector.close()
 
     def submit(self, question: Question, key: K) -> None:
         """Send a question, now or as soon as its server's window allows."""
+        if question.server.via is not None:
+            self._send_over_https(question.server.via, question, key)
+            return
         peer = self._peers.get(question.server)
         if peer is None:
             link = Link(question.server.address, question.server.port, self._selector)
@@ -214,6 +230,14 @@ class Asker(Generic[K]):
                 return replies
 
     # --- sending
+
+    def _send_over_https(self, exchange: Exchange, question: Question, key: K) -> None:
+        if self._courier is None:
+            from ci_acme.dns.https import Courier
+
+            self._courier = Courier(self._selector)
+        self.outstanding += 1
+        self._courier.send(exchange, question, key)
 
     def _refill(self, peer: _Peer) -> None:
         """Send what waits, as far as the window allows."""
@@ -244,6 +268,9 @@ class Asker(Generic[K]):
             self._clock.sleep(pause)
             return
         for event, mask in self._selector.select(pause):
+            if event.data is self._courier and self._courier is not None:
+                self._take_from(self._courier)
+                continue
             link: Link = event.data
             peer = self._owners[link]
             if event.fileobj is link.udp:
@@ -256,6 +283,11 @@ class Asker(Generic[K]):
                 self._take(peer, wire, stream=stream)
             if error is not None:
                 self._channel_failed(peer, error, stream=stream)
+
+    def _take_from(self, courier: Courier) -> None:
+        replies = courier.take()
+        self.outstanding -= len(replies)
+        self._replies += replies  # type: ignore[arg-type]  # `submit` took a K for each key
 
     def _take(self, peer: _Peer, wire: bytes, *, stream: bool) -> None:
         """Match a message to its question; what matches none is dropped (RFC 5452 section 4)."""

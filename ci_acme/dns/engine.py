@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_acme import dnswire
@@ -10,6 +11,7 @@ from ci_acme.dns.ask import Server
 from ci_acme.dns.caa import CaaFinder, RelevantCaa
 from ci_acme.dns.desks import Desk, DnsEntry, Holds
 from ci_acme.dns.follow import show_chain
+from ci_acme.dns.publish import Lease
 from ci_acme.dns.resolve import Locator, Target
 from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Directory
@@ -29,9 +31,12 @@ class DnsEngine:
 
     Args:
         entries: the config's `dns:` entries.
-        nameservers: the config's `resolver.nameservers`: host[:port].
+        nameservers: the config's `resolver.nameservers`: host[:port] or URLs of DNS over HTTPS.
         clock: the run's clock.
         journal: the write-ahead record of values, None for none.
+        lease: takes the leases that some providers need, None to do without.
+        doh: URLs of DNS over HTTPS for where port 53 is closed; those among `nameservers` go before them.
+        trust: a PEM file of what those are trusted by, None for the system's roots.
         port: where name servers that are found through NS listen; only tests change it.
     """
 
@@ -42,13 +47,17 @@ class DnsEngine:
         clock: Clock,
         journal: DnsJournal | None = None,
         *,
+        lease: Lease | None = None,
+        doh: Sequence[str] = (),
+        trust: Path | None = None,
         port: int = 53,
     ) -> None:
         self.clock = clock
         self.journal = journal
-        self.desks = [Desk(entry) for entry in entries]
+        self.lease = lease
+        self.desks = [Desk(entry, lease) for entry in entries]
         self.holds = Holds()
-        self.directory = Directory(nameservers, clock, fallback=self._servers_of, port=port)
+        self.directory = Directory(nameservers, clock, fallback=self._servers_of, doh=doh, trust=trust, port=port)
         self._caa = CaaFinder(self.directory, self._zones())
 
     def solver(self, certificate: str, notify: Observer) -> Solver:
@@ -57,11 +66,16 @@ class DnsEngine:
 
     def locate(self, names: Iterable[str], clock: Clock) -> dict[str, Target | CiAcmeError]:
         """Where the values of challenge names belong."""
-        return Locator(self.directory, self._zones(), clock).locate(names)
+        catch_all = any(desk.zone == "." for desk in self.desks)
+        return Locator(self.directory, self._zones(), clock, catch_all=catch_all).locate(names)
 
     def caa(self, names: Iterable[str], clock: Clock) -> dict[str, RelevantCaa]:
         """The relevant CAA records of names (without `*.`); what fails for one name is in its result."""
         return self._caa.find(names, clock)
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        self.directory.close()
 
     def _zones(self) -> list[str]:
         return [desk.zone for desk in self.desks if desk.zone != "."]
@@ -113,8 +127,9 @@ def _not_served(target: Target, zones: Sequence[str]) -> CiAcmeError:
     way = f" (reached by {show_chain(target.chain)})" if len(target.chain) > 1 else ""
     known = ", ".join(zones) or "none"
     likely = apex if len(dnswire.labels_of(apex)) > 1 else ".".join(dnswire.labels_of(target.name)[-2:])
+    hidden = "" if target.closed is None else f"; CNAMEs could not be followed: {target.closed.message}"
     return ZoneNotFound(
-        f"no DNS entry of the config serves {target.name}{way}; configured zones: {known}",
+        f"no DNS entry of the config serves {target.name}{way}; configured zones: {known}{hidden}",
         fix=f"add an entry to dns: with zone: {likely}",
         details=details,
     )

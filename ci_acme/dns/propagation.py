@@ -3,11 +3,14 @@
 Each server has its own rhythm: it is asked for the names it still lacks, at once, then after a pause that grows from
 50 ms to 2 s. A server that lags is waited for; one that never answers, or answers only errors, is left out after
 several tries over a few seconds, as a resolver would leave it out, if another one has the value.
+
+The same wait asks resolvers over HTTPS (`ladder`). They remember for a while that there was nothing, so that one that
+goes on saying so does not hold up what another one shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +18,7 @@ from ci_acme import dnswire
 from ci_acme.dns.ask import PATIENCE, Answer, Asker, Failed, Failure, Question, Reply, Server
 from ci_acme.dns.batch import describe
 from ci_acme.dns.zones import Authority
-from ci_acme.errors import DnsError, DnsPropagationTimeout, DnsUnreachable
+from ci_acme.errors import DnsDelegationError, DnsError, DnsPropagationTimeout, DnsUnreachable
 from ci_acme.model.events import Observer, Waiting, Warned
 from ci_acme.ports import Clock, Deadline
 
@@ -29,6 +32,8 @@ _SETTLE: Final = 0.02
 _DEAD_AFTER: Final = 3.0
 """Seconds of nothing but silence or errors after which a server counts as dead."""
 _DEAD_TRIES: Final = 3
+_NEGATIVE_TRUST: Final = 20.0
+"""Seconds that a resolver's "no such record" is believed beside another that shows it."""
 _TELL_EVERY: Final = 1.0
 
 
@@ -49,6 +54,7 @@ class _Host:
     lacking: dict[str, None] = field(default_factory=dict[str, None])
     asked: set[str] = field(default_factory=set[str])
     has: set[str] = field(default_factory=set[str])
+    denied: dict[str, float] = field(default_factory=dict[str, float])
     last: Reply | None = None
     pause: float = _FIRST_PAUSE
     next: float = 0.0
@@ -59,21 +65,40 @@ class _Host:
 
     def fails(self, reply: Reply) -> bool:
         """Whether a resolver would turn to another server."""
-        return not (isinstance(reply, Answer) and reply.usable and (reply.aa or reply.answers))
+        if not isinstance(reply, Answer) or not reply.usable:
+            return True
+        return not (reply.aa or reply.answers or self.server.via is not None)
+
+    def settled(self, name: str, now: float) -> bool:
+        """Whether a name need not wait for this server."""
+        if name in self.has or self.dead:
+            return True
+        return self.server.via is not None and now - self.denied.get(name, now) >= _NEGATIVE_TRUST
 
 
 class Propagation:
-    """One wait; `add` what was published, then `step` until `waiting` is empty. Close it: it holds sockets."""
+    """One wait; `add` what was published, then `step` until `waiting` is empty. Close it: it holds sockets.
 
-    def __init__(self, certificate: str, notify: Observer, clock: Clock) -> None:
+    `move_on` is told of a name none of whose servers answers any more; True takes it off, else it is an error.
+    """
+
+    def __init__(
+        self,
+        certificate: str,
+        notify: Observer,
+        clock: Clock,
+        move_on: Callable[[Wanted], bool] = lambda _: False,
+    ) -> None:
         self._certificate = certificate
         self._notify = notify
         self._clock = clock
+        self._move_on = move_on
         self._asker: Asker[tuple[Server, str]] = Asker(clock)
         self._hosts: dict[Server, _Host] = {}
         self._deadlines: dict[str, tuple[Deadline, float]] = {}
         self._warned: set[str] = set()
         self.waiting: dict[str, Wanted] = {}
+        self.used: set[str] = set()
         self._started = self._told = clock.monotonic()
 
     def close(self) -> None:
@@ -105,6 +130,7 @@ class Propagation:
             self._receive(max(0.0, min([until, *self._turns()]) - now))
             done = self._complete()
             if done:
+                self.used.add("authoritative")
                 return done
             self._tell()
             self._fail_if_late()
@@ -135,8 +161,9 @@ class Propagation:
             host.asked.update(names)
             for name in names:  # those that were asked last are asked last again
                 host.lacking[name] = host.lacking.pop(name)
+            recurse = host.server.via is not None
             for name in names:
-                self._asker.submit(Question(host.server, name, dnswire.TXT), (host.server, name))
+                self._asker.submit(Question(host.server, name, dnswire.TXT, recurse), (host.server, name))
 
     def _receive(self, longest: float) -> None:
         """Take replies; lets a burst settle, so that names are reported together rather than one by one."""
@@ -164,7 +191,14 @@ class Propagation:
             return
         host.tries, host.failing_since, host.dead = 0, None, False
         wanted = self.waiting.get(name)
-        if wanted is not None and isinstance(reply, Answer) and wanted.values <= reply.values(name).keys():
+        if wanted is None or not isinstance(reply, Answer):
+            return
+        if host.server.via is not None:
+            host.denied.setdefault(name, self._clock.monotonic())
+            alias = reply.alias(name)
+            if alias is not None:
+                raise _seen_too_late(name, alias)
+        if wanted.values <= reply.values(name).keys():
             host.lacking.pop(name, None)
             host.has.add(name)
             if not host.progress:
@@ -186,22 +220,27 @@ class Propagation:
     def _complete(self) -> list[str]:
         done: list[str] = []
         leaving: dict[Server, str] = {}
+        now = self._clock.monotonic()
         for name, wanted in self.waiting.items():
             hosts = [self._hosts[server] for server in wanted.authority.servers]
-            if any(name in host.has for host in hosts) and all(name in host.has or host.dead for host in hosts):
+            if any(name in host.has for host in hosts) and all(host.settled(name, now) for host in hosts):
                 done.append(name)
                 leaving |= {host.server: wanted.authority.apex for host in hosts if name not in host.has}
         for name in done:
-            wanted = self.waiting.pop(name)
-            self._deadlines.pop(name, None)
-            for server in wanted.authority.servers:
-                self._hosts[server].lacking.pop(name, None)
+            self._drop(name)
         for server, apex in leaving.items():
             host = self._hosts[server]
             if host.last is not None:
                 text = f"name server {host.label} of {apex} is left out: {describe(host.last)}"
                 self._warn_once(text)
         return done
+
+    def _drop(self, name: str) -> None:
+        """Wait for this name no longer."""
+        wanted = self.waiting.pop(name)
+        self._deadlines.pop(name, None)
+        for server in wanted.authority.servers:
+            self._hosts[server].lacking.pop(name, None)
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
@@ -225,14 +264,16 @@ class Propagation:
     # --- failure
 
     def _fail_if_late(self) -> None:
-        for name, (deadline, since) in self._deadlines.items():
+        for name, (deadline, since) in list(self._deadlines.items()):
             wanted = self.waiting[name]
             hosts = [self._hosts[server] for server in wanted.authority.servers]
             if deadline.expired:
                 raise self._timeout(wanted, self._clock.monotonic() - since)
             now = self._clock.monotonic()
             if hosts and all(host.dead and now - (host.failing_since or now) >= _DEAD_AFTER for host in hosts):
-                raise self._all_dead(wanted)
+                if not self._move_on(wanted):
+                    raise self._all_dead(wanted)
+                self._drop(name)
 
     def _all_dead(self, wanted: Wanted) -> DnsError:
         report = self._report(wanted)
@@ -246,10 +287,13 @@ class Propagation:
         report = self._report(wanted)
         others = len(self.waiting) - 1
         more = f" (and {others} more names)" if others else ""
+        where, fix = f"every name server of {wanted.authority.apex}", "repair or wait for the servers that lack it"
+        if any(server.via is not None for server in wanted.authority.servers):
+            where = "every resolver that was asked over HTTPS"
+            fix = "wait until resolvers have forgotten that there was no record (minutes), open port 53"
         return DnsPropagationTimeout(
-            f"the TXT record at {wanted.name}{more} did not appear on every name server of {wanted.authority.apex} in "
-            f"{seconds:.0f} s: {_sentence(report)}",
-            fix="repair or wait for the servers that lack it, or raise propagation_timeout of the DNS entry",
+            f"the TXT record at {wanted.name}{more} did not appear on {where} in {seconds:.0f} s: {_sentence(report)}",
+            fix=f"{fix}, or raise propagation_timeout of the DNS entry",
             details={"zone": wanted.authority.apex, "name": wanted.name, "servers": report},
         )
 
@@ -272,3 +316,12 @@ class Propagation:
 
 def _sentence(report: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{one['server']} {one['says']}" for one in report)
+
+
+def _seen_too_late(name: str, alias: str) -> DnsDelegationError:
+    return DnsDelegationError(
+        f"{name} is a CNAME to {alias}: that could be seen only after the record was written, as no name server can be "
+        "reached from here on port 53",
+        fix="open port 53 (UDP and TCP) to the zone's name servers, so that CNAME records can be followed",
+        details={"name": name, "chain": [name, alias]},
+    )

@@ -9,15 +9,39 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
-from ci_acme.errors import CiAcmeError, ConfigError, DnsCredentialsError, DnsRefused, DnsUnreachable, ZoneNotFound
+from ci_acme.errors import (
+    CiAcmeError,
+    ConfigError,
+    DnsCredentialsError,
+    DnsRefused,
+    DnsUnreachable,
+    LeaseHeld,
+    ZoneNotFound,
+)
 from ci_acme.ports import Deadline, DnsProvider, Placement, TxtValue, Zone
 
 _SLICE: Final = 0.1
-NOTHING_WRITTEN: Final = (DnsRefused, DnsCredentialsError, ZoneNotFound, ConfigError)
+NOTHING_WRITTEN: Final = (DnsRefused, DnsCredentialsError, ZoneNotFound, ConfigError, LeaseHeld)
 """Errors after which it is certain that a change was not made."""
+
+
+class Lease(Protocol):
+    """Takes leases that the runs of one state share; the engine of a run is given one."""
+
+    def __call__(self, key: str, certificate: str, *, what: str, deadline: Deadline) -> AbstractContextManager[object]:
+        """Within, nobody else who shares the state holds `key`, in this run or another; `what` is for messages.
+
+        Raises `LeaseHeld` at the deadline, `StateError`, `Interrupted`.
+        """
+        ...
+
+
+Turn: TypeAlias = Callable[[Deadline], AbstractContextManager[object]]
+"""Within, nobody else changes a zone whose provider cannot keep writers apart."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -106,8 +130,9 @@ class GroupCommit(Generic[T, R]):
 class Publisher:
     """One zone at one provider, as all threads of a run use it."""
 
-    def __init__(self, provider: DnsProvider, zone: Zone, ttl: int) -> None:
+    def __init__(self, provider: DnsProvider, zone: Zone, ttl: int, turn: Turn | None = None) -> None:
         self._provider = provider
+        self._turn = turn or _no_turn
         self._zone = zone
         self._ttl = ttl
         self._ensures = GroupCommit[TxtValue, Placement](self._ensure)
@@ -122,10 +147,16 @@ class Publisher:
         self._releases.submit(placements, deadline)
 
     def _ensure(self, values: Sequence[TxtValue], deadline: Deadline) -> list[Placement]:
-        placements = self._provider.ensure(self._zone, values, ttl=self._ttl, deadline=deadline)
+        with self._turn(deadline):
+            placements = self._provider.ensure(self._zone, values, ttl=self._ttl, deadline=deadline)
         by_value = {(placement.name, placement.value): placement for placement in placements}
         return [by_value[value.name, value.value] for value in values]
 
     def _release(self, placements: Sequence[Placement], deadline: Deadline) -> list[None]:
-        self._provider.release(placements, deadline=deadline)
+        with self._turn(deadline):
+            self._provider.release(placements, deadline=deadline)
         return [None] * len(placements)
+
+
+def _no_turn(_: Deadline) -> AbstractContextManager[object]:
+    return nullcontext()

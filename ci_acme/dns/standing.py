@@ -35,6 +35,10 @@ class StandingSolver:
     def changes(self) -> int:
         return 0
 
+    @property
+    def propagation(self) -> str | None:
+        return None
+
     def prepare(self, names: Sequence[str]) -> None:
         engine, wanted = self._engine, sorted(set(names))
         self._search = Background(lambda clock: engine.locate(wanted, clock), engine.clock, "ci-acme-zones")
@@ -72,6 +76,8 @@ class StandingSolver:
     def _judge(self, challenge: StandingChallenge, target: Target | CiAcmeError) -> str | CiAcmeError | None:
         if not isinstance(target, Target):
             return target
+        if target.closed is not None:
+            return target.closed
         if len(target.chain) > 1:
             return f"it is a CNAME ({show_chain(target.chain)}), which CAs do not follow for this record"
         now = self._engine.clock.now()

@@ -2,15 +2,18 @@
 
 Two ways to know. A configured name server that speaks with authority for a zone is one of the servers of that zone, and
 the others that are configured and silent count as dead ones. Otherwise a recursive resolver (a configured one, else the
-system's) is asked for the NS of a zone and the addresses of those hosts, and for nothing else: a resolver that is asked
-for a challenge name too early remembers for minutes that there is none (RFC 2308).
+system's, and DNS over HTTPS where those give no answer) is asked for the NS of a zone and the addresses of those hosts,
+and for nothing else: a resolver that is asked for a challenge name too early remembers for minutes that there is none
+(RFC 2308).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme import dnswire
 from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
@@ -22,17 +25,22 @@ from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock
 
+if TYPE_CHECKING:
+    from ci_acme.dns.https import Https
+
 _GRACE: Final = 0.3
 """Seconds that a configured name server may be slower than the first before it counts as silent."""
 _DEPTH: Final = 4
 """How often the answer to an NS question may point to another zone apex."""
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
     """A zone and the addresses that serve it. `hosts` names addresses by their NS; `note` is worth a warning.
 
-    `unlisted` says that no resolver knows the zone here: the addresses are those that its provider writes to.
+    `names` are the NS names, as far as they were told on the way. `unlisted` says that no resolver knows the zone here:
+    the addresses are those that its provider writes to.
     """
 
     apex: str
@@ -40,6 +48,12 @@ class Authority:
     hosts: Mapping[Server, str] = field(default_factory=dict[Server, str])
     note: str | None = None
     unlisted: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def delegated(self) -> bool:
+        """Whether a delegation led to the addresses, rather than the config."""
+        return bool(self.hosts) and not self.unlisted
 
     def label(self, server: Server) -> str:
         """`ns1.example.com (192.0.2.1:53)`, or the bare address."""
@@ -86,17 +100,33 @@ Fallback = Callable[[str], Sequence[Server]]
 
 
 class Directory:
-    """Finds the authority for names, with a cache; any thread may ask."""
+    """Finds the authority for names, with a cache; any thread may ask.
+
+    `doh` are URLs of resolvers for where port 53 is closed; configured ones among `nameservers` go before them.
+    `trust` is a PEM file of what they are trusted by, instead of the system's roots.
+    """
 
     def __init__(
-        self, nameservers: Sequence[str], clock: Clock, *, fallback: Fallback = lambda _: (), port: int = 53
+        self,
+        nameservers: Sequence[str],
+        clock: Clock,
+        *,
+        fallback: Fallback = lambda _: (),
+        doh: Sequence[str] = (),
+        trust: Path | None = None,
+        port: int = 53,
     ) -> None:
         self._configured = list(nameservers)
         self._clock = clock
         self._fallback = fallback
+        self._doh = list(doh)
+        self._trust = trust
         self._port = port
         self._flights: Flights[str, Authority | CiAcmeError] = Flights()
+        self._lock = threading.Lock()
         self._resolvers: list[Server] | None = None
+        self._over_https: list[Server] | None = None
+        self._https: Https | None = None
 
     def lookup(
         self, starts: Mapping[str, Hint | None], clock: Clock | None = None
@@ -112,13 +142,37 @@ class Directory:
 
     def resolvers(self) -> list[Server]:
         """The addresses that are asked first: the configured ones, else the system's."""
-        if self._resolvers is None:
-            if self._configured:
-                found = [server for text in self._configured for server in parse_servers(text)]
-            else:
-                found = system_resolvers()
-            self._resolvers = list(dict.fromkeys(found))
-        return self._resolvers
+        with self._lock:
+            if self._resolvers is None:
+                if self._configured:
+                    found = [server for text in self._configured for server in parse_servers(text, self._server_of)]
+                else:
+                    found = system_resolvers()
+                self._resolvers = list(dict.fromkeys(found))
+            return self._resolvers
+
+    def over_https(self, *, fallback: bool = True) -> list[Server]:
+        """The resolvers that are asked over HTTPS: the configured ones, else those for where port 53 is closed."""
+        configured = [server for server in self.resolvers() if server.via is not None]
+        if configured or not self._doh or not fallback:
+            return configured
+        with self._lock:
+            if self._over_https is None:
+                self._over_https = [self._server_of(url) for url in self._doh]
+            return self._over_https
+
+    def close(self) -> None:
+        """Close the connections to resolvers over HTTPS."""
+        with self._lock:
+            if self._https is not None:
+                self._https.close()
+
+    def _server_of(self, url: str) -> Server:
+        if self._https is None:
+            from ci_acme.dns.https import Https  # HTTP is for those who need it
+
+            self._https = Https(self._trust)
+        return self._https.server(url)
 
     # --- the search
 
@@ -147,6 +201,8 @@ class Directory:
             elif not self._configured:
                 questions[search.name] = self._recursive(search.name, dnswire.NS)
         heard |= Race(questions, clock).run()
+        open_ones = [search for search in searches if search.found is None and search.hint is None]
+        heard |= self._ask_over_https({search.name: (search.name, dnswire.NS) for search in open_ones}, heard, clock)
         for search in searches:
             if search.found is None:
                 self._read_ns(search, heard.get(search.name))
@@ -154,12 +210,12 @@ class Directory:
     def _ask_configured(self, searches: Sequence[_Search], clock: Clock) -> dict[str, Heard]:
         """Ask all configured servers, and settle the searches for which one of them speaks with authority.
 
-        Without recursion where there is a hint: the zone cut may be the challenge name itself.
+        Without recursion where there is a hint: the zone cut may be the challenge name itself. What is asked over HTTPS
+        is a resolver, whatever it says of its authority.
         """
+        servers = [server for server in self.resolvers() if server.via is None]
         matters = {
-            search.name: [
-                Question(server, search.name, dnswire.NS, recurse=search.hint is None) for server in self.resolvers()
-            ]
+            search.name: [Question(server, search.name, dnswire.NS, recurse=search.hint is None) for server in servers]
             for search in searches
         }
         heard = ask_all(matters, clock, grace=_GRACE)
@@ -169,6 +225,26 @@ class Directory:
 
     def _recursive(self, name: str, rtype: int) -> list[Question]:
         return [Question(server, name, rtype, recurse=True) for server in self.resolvers()]
+
+    def _ask_over_https(
+        self, matters: Mapping[K, tuple[str, int]], heard: Mapping[K, Heard], clock: Clock
+    ) -> dict[K, Heard]:
+        """Ask over HTTPS what the resolvers on port 53 did not answer.
+
+        One that answers without a result (REFUSED) is trusted if it is the system's; a configured one may be a server
+        of other zones.
+        """
+        todo: list[K] = []
+        for key in matters:
+            known = heard.get(key)
+            if known is None or (known.best is None and (self._configured or not known.answered)):
+                todo.append(key)
+        servers = self.over_https() if todo else []
+        if not servers:
+            return {}
+        questions = {key: [Question(server, *matters[key], recurse=True) for server in servers] for key in todo}
+        found = Race(questions, clock).run()
+        return {key: one for key, one in found.items() if one.best is not None or key not in heard}
 
     def _read_ns(self, search: _Search, heard: Heard | None) -> None:
         if search.hint is not None and search.told:
@@ -195,15 +271,29 @@ class Directory:
 
     def _ask_addresses(self, searches: Sequence[_Search], clock: Clock) -> None:
         hosts = {host for search in searches for host in search.hosts}
-        matters = {(host, rtype): self._recursive(host, rtype) for host in hosts for rtype in (dnswire.A, dnswire.AAAA)}
-        heard = Race(matters, clock).run()
-        addresses: dict[str, list[str]] = {host: [] for host in hosts}
+        addresses = self.addresses(hosts, clock)
+        for search in searches:
+            search.found = self._authority(search, addresses)
+
+    def addresses(self, hosts: Iterable[str], clock: Clock) -> dict[str, list[str]]:
+        """The addresses of hosts; a host without one has an empty list."""
+        found: dict[str, list[str]] = {host: [] for host in hosts}
+        matters = {(host, rtype): (host, rtype) for host in found for rtype in (dnswire.A, dnswire.AAAA)}
+        heard = Race({key: self._recursive(*key) for key in matters}, clock).run()
+        heard |= self._ask_over_https(matters, heard, clock)
         for (host, rtype), one in heard.items():
             for record in () if one.best is None else one.best.answers:
                 if record.rtype == rtype and isinstance(record.data, str):
-                    addresses[host].append(record.data)
-        for search in searches:
-            search.found = self._authority(search, addresses)
+                    found[host].append(record.data)
+        return found
+
+    def names_of(self, authority: Authority, clock: Clock) -> tuple[str, ...]:
+        """The NS names of a zone: those that were told on the way, else what its servers say; empty if they do not."""
+        if authority.names:
+            return authority.names
+        questions = [Question(server, authority.apex, dnswire.NS) for server in authority.servers]
+        heard = Race({authority.apex: questions}, clock).run()[authority.apex]
+        return () if heard.best is None else tuple(heard.best.hosts(authority.apex))
 
     def _authority(self, search: _Search, addresses: Mapping[str, list[str]]) -> Authority | CiAcmeError:
         glue = search.hint.glue if search.hint is not None else ()
@@ -225,7 +315,7 @@ class Directory:
         note = None
         if lost and good:
             note = f"name servers of {apex} that have no route from here are not checked: {', '.join(map(str, lost))}"
-        return Authority(apex, tuple(good or lost), hosts, note)
+        return Authority(apex, tuple(good or lost), hosts, note, names=tuple(search.hosts))
 
     # --- the provider's own servers
 
@@ -238,23 +328,25 @@ class Directory:
         if found is None:
             return None
         note = f"the resolver does not know {found.apex}: only {', '.join(map(str, found.servers))} is checked"
-        return Authority(found.apex, found.servers, {}, note, unlisted=True)
+        return Authority(found.apex, found.servers, {}, note, unlisted=True, names=found.names)
 
 
 def _membership(name: str, heard: Heard) -> Authority | None:
     """The servers that speak with authority for the zone of `name`, and the silent ones; None if none does."""
     cuts: dict[Server, str] = {}
+    names: dict[str, set[str]] = {}
     for server, reply in heard.replies.items():
         if isinstance(reply, Answer) and reply.aa and reply.usable:
             cut = _apex(name, reply)
             if cut is not None:
                 cuts[server] = cut
+                names.setdefault(cut, set()).update(reply.hosts(cut))
     if not cuts:
         return None
     apex = max(cuts.values(), key=len)
     silent = [server for server, reply in heard.replies.items() if not isinstance(reply, Answer)]
     members = [server for server, cut in cuts.items() if cut == apex]
-    return Authority(apex, tuple(members + silent))
+    return Authority(apex, tuple(members + silent), names=tuple(sorted(names[apex])))
 
 
 def _apex(name: str, answer: Answer) -> str | None:

@@ -177,12 +177,19 @@ class ChallengeSolver(Protocol):
         """How many change requests were sent to DNS providers so far for these challenges."""
         ...
 
+    @property
+    def propagation(self) -> str | None:
+        """How it was known that the records are there: `authoritative`, `doh`, `signal` or `wait`, the weakest of
+        those that served; None if none was written.
+        """
+        ...
+
 
 class DnsJournal(Protocol):
     """The write-ahead record of TXT values: durable before the call that it announces."""
 
     def intend(self, entry: str, zone: Zone, values: Sequence[TxtValue]) -> None:
-        """The values are about to be written through the config's DNS entry `entry` (its zone)."""
+        """The values are about to be written through an entry of the config: its zone, or `ZONE#N` in its `also`."""
         ...
 
     def placed(self, entry: str, placements: Sequence[Placement]) -> None:

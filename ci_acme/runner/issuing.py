@@ -128,6 +128,7 @@ class _Issuing:
             if preflight is not None:
                 preflight.call_off()
             outcome.dns_changes += solver.changes
+            outcome.propagation = solver.propagation or outcome.propagation
             spent = services.clock.monotonic() - begun - dns_seconds
             for part, seconds in (("dns", dns_seconds), ("acme", spent)):  # an earlier CA may have taken its time, too
                 outcome.seconds[part] = outcome.seconds.get(part, 0.0) + seconds
@@ -157,6 +158,7 @@ class _Issuing:
             return self._earlier(client, solver, None)
         finally:
             self._outcome.dns_changes += solver.changes
+            self._outcome.propagation = solver.propagation or self._outcome.propagation
 
     def kept(self, sha256: str) -> tuple[Bundle, str] | None:
         """The certificate with this digest and its order, if an earlier run kept it with its key."""

@@ -69,7 +69,7 @@ def _documents(kind: Kind, provider: str, request: PermissionRequest) -> tuple[P
 
 
 def _zones(jobs: Sequence[Job], services: Services, *, follow: bool) -> list[_Zone]:
-    zones: dict[str, _Zone] = {}
+    zones: dict[tuple[str, int], _Zone] = {}
     wanted = _challenge_names(jobs, services)
     places = _places(list(wanted), services) if follow else {}
     for name, users in wanted.items():
@@ -78,9 +78,10 @@ def _zones(jobs: Sequence[Job], services: Services, *, follow: bool) -> list[_Zo
         if settings is None:
             services.notify(Warned(users[0], f"no DNS entry of the config serves {effective}"))
             continue
-        zone = zones.setdefault(settings.zone, _Zone(settings, apex or settings.zone))
-        zone.names.append(effective)
-        zone.uses += users
+        for number, entry in enumerate((settings, *settings.also)):
+            zone = zones.setdefault((settings.zone, number), _Zone(entry, apex or settings.zone))
+            zone.names.append(effective)
+            zone.uses += users
     return list(zones.values())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ci_acme import registry
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from ci_acme.ca.scope import Scope
     from ci_acme.config.schema import Authority, Config
     from ci_acme.dns.background import Background
-    from ci_acme.dns.engine import DnsEngine
+    from ci_acme.dns.engine import DnsEngine, DnsEntry
     from ci_acme.runner.authorities import Authorities
     from ci_acme.runner.connections import Connections
     from ci_acme.runner.quota import Quota
+    from ci_acme.settings import DnsSettings
     from ci_acme.state.accounts import Accounts
     from ci_acme.state.engine import Engine
     from ci_acme.state.leases import Leases
@@ -182,22 +184,44 @@ class Services:
         """The DNS engine of this run."""
         with self._lock:
             if self._dns is None:
-                from ci_acme.dns.engine import DnsEngine, DnsEntry
+                from ci_acme.config.schema import PUBLIC_DOH
+                from ci_acme.dns.engine import DnsEngine
 
+                resolver = self.config.resolver
                 self._dns = DnsEngine(
-                    [DnsEntry(settings, self._provider_maker(settings)) for settings in self.config.dns],
-                    nameservers=self.config.resolver.nameservers if self.config.resolver else (),
+                    [self._dns_entry(settings) for settings in self.config.dns],
+                    nameservers=(resolver and resolver.nameservers) or (),
                     clock=self.clock,
                     journal=self._journal(),
+                    lease=self.lease,
+                    doh=PUBLIC_DOH if resolver is None else resolver.fallback,
+                    trust=Path(resolver.ca_bundle) if resolver and resolver.ca_bundle else None,
                 )
             return self._dns
 
+    def _dns_entry(self, settings: DnsSettings) -> DnsEntry:
+        from ci_acme.dns.engine import DnsEntry
+
+        return DnsEntry(settings, self._provider_maker(settings), tuple(map(self._dns_entry, settings.also)))
+
     def provider(self, entry: str) -> DnsProvider | None:
-        """The provider of a config's DNS entry by its zone, None if the config has no such entry."""
+        """The provider of a config's DNS entry by its label: the zone, `ZONE#N` for the Nth of its `also`.
+
+        None if the config has no such entry.
+        """
+        zone, _, number = entry.partition("#")
         for settings in self.config.dns:
-            if settings.zone == entry:
-                return self._provider_maker(settings)()
+            if settings.zone == zone:
+                every = (settings, *settings.also)
+                place = int(number) if number.isdigit() else 0
+                return self._provider_maker(every[place])() if place < len(every) else None
         return None
+
+    def lease(self, key: str, certificate: str, *, what: str, deadline: Deadline) -> AbstractContextManager[object]:
+        """A `dns.publish.Lease` in this run's state."""
+        from ci_acme.runner.flight import lease_for_change
+
+        return lease_for_change(key, self, certificate, what=what, deadline=deadline)
 
     def state(self) -> Engine:
         """The state, announced as in use by this run; if it cannot be used, one that forgets, and a warning."""
@@ -248,9 +272,20 @@ class Services:
 
     def leases(self) -> Leases:
         """Who works on what."""
+        return self.leases_on(self.clock)
+
+    def leases_on(self, clock: Clock) -> Leases:
+        """The same for waits on another clock: a shielded one, for cleaning up."""
         from ci_acme.state.leases import Leases
 
-        return Leases(self.state(), self.clock)
+        return Leases(self.state(), clock)
+
+    def warn_once(self, text: str) -> None:
+        """Warn of what concerns the whole run."""
+        with self._lock:
+            told = text in self.warnings.get("", ())
+        if not told:
+            self.notify(Warned("", text))
 
     def sweep(self) -> None:
         """After an order: remove the challenge values that runs which are over have left. Never raises."""
@@ -286,6 +321,8 @@ class Services:
         with self._lock:
             if self._connections is not None:
                 self._connections.close()
+            if self._dns is not None:
+                self._dns.close()
             if self._peeked is not None:
                 self._peeked.close()
             if self._state is not None:

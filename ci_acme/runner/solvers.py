@@ -20,6 +20,7 @@ class NoSolver:
     """For orders that need no challenge: whoever has to solve one after all is told what to do."""
 
     changes = 0
+    propagation = None
 
     def prepare(self, names: Sequence[str]) -> None: ...
 

@@ -65,7 +65,11 @@ ACCOUNT_KEY = (
     "must be a reference, not the key itself: file:PATH, env:NAME, another secret reference, or a signer "
     "(aws-kms:, gcp-kms:, azure-key:, vault-transit:)"
 )
-RFC2136_KEYS = "zone, provider, zone_id, propagation_timeout, ttl, server, tsig_name, tsig_secret, tsig_algorithm"
+BOTH = "to publish at both providers, make this an item of also: in dns[0]"
+RFC2136_KEYS = (
+    "zone, provider, zone_id, private, propagation_timeout, propagation_wait, ttl, also, server, tsig_name, "
+    "tsig_secret, tsig_algorithm"
+)
 CASES: list[tuple[str, str, list[str]]] = [
     ("version: 1\n", "", ["1:1: version: is required"]),
     ("version: 1", "version: 2", ["1:10: version: must be 1, the only version of this format"]),
@@ -262,7 +266,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         DNS,
         DNS + DNS.replace("example.com", "EXAMPLE.com."),
-        ["6:12: dns[1].zone: the zone is there already, in dns[0]"],
+        [f"6:12: dns[1].zone: the zone is there already, in dns[0]; {BOTH}"],
     ),
     ("server: 127.0.0.1", "server: '127.0.0.1:0'", ["5:52: dns[0].server: the port is not a number from 1 to 65535"]),
     ("server: 127.0.0.1", "server: [a, '::x']", ["5:56: dns[0].server[1]: the IPv6 address is not one"]),

@@ -365,7 +365,13 @@ def negative(wire: bytes, apex: str) -> bytes:
 
 
 def update(
-    server: Server, zone: str, *, add: tuple[str, ...] = (), delete: tuple[str, ...] = (), secret: str = SECRET
+    server: Server,
+    zone: str,
+    *,
+    add: tuple[str, ...] = (),
+    delete: tuple[str, ...] = (),
+    secret: str = SECRET,
+    key: str = "ci-acme",
 ) -> None:
     """An UPDATE by an independent client; items are `NAME TTL TYPE DATA`, names absolute."""
     import dns.name
@@ -375,7 +381,7 @@ def update(
     import dns.update
 
     message = dns.update.UpdateMessage(
-        zone, keyring=dns.tsigkeyring.from_text({"ci-acme": secret}), keyalgorithm="hmac-sha256"
+        zone, keyring=dns.tsigkeyring.from_text({key: secret}), keyalgorithm="hmac-sha256"
     )
     for item in add:
         name, ttl, kind, data = item.split(None, 3)

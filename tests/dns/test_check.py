@@ -59,7 +59,7 @@ def test_wrong_credentials_and_dead_servers_are_findings(bind: Bind) -> None:
 
 def test_unusable_name_servers_are_a_config_error(bind: Bind) -> None:
     with pytest.raises(ConfigError):
-        engine([entry(bind.server)], ["https://dns.example/dns-query"]).check(["a.ci.test"])
+        engine([entry(bind.server)], ["127.0.0.1:port"]).check(["a.ci.test"])
 
 
 @pytest.mark.parametrize("hosted", [False, True], ids=["parent", "child"])

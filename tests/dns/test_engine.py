@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +25,7 @@ from ci_acme.ports import Deadline, Placement, TxtValue, Zone
 from ci_acme_providers.rfc2136.adapter import Rfc2136
 from tests.dns.rig import Journal, Run, challenges, engine, entry, provider
 from tests.dns.servers import Bind, Stub, forward, update
+from tests.structure.project import ROOT
 
 pytestmark = pytest.mark.servers
 
@@ -409,3 +412,19 @@ def test_txt_beside_a_cname_is_not_reported_as_published(make_bind: Callable[...
     adapter.ensure(zone, [TxtValue("_acme-challenge.app.ci.test", "value")], ttl=60, deadline=deadline)
     assert bind.txt("_acme-challenge.app.ci.test") == {}
     adapter.release([Placement(zone, "_acme-challenge.app.ci.test", "value", created=True)], deadline=deadline)
+
+
+def test_the_usual_path_loads_nothing_that_it_does_not_need(bind: Bind) -> None:
+    """One zone, servers that keep writers apart, port 53 open: no HTTP, no leases, no second look."""
+    program = f"""
+import sys
+from tests.dns.rig import Run, challenges, engine, entry
+run = Run(engine([entry("{bind.server}")], ["{bind.server}"]))
+run.solve(challenges("app.ci.test"))
+run.solver.cleanup()
+spare = ("choice", "delegation", "dual", "horizon", "https", "ladder", "turns")
+print([name for name in spare if f"ci_acme.dns.{{name}}" in sys.modules], "ci_acme.wire" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[] False\n"
+    assert bind.queries() == ["ci.test NS", *["_acme-challenge.app.ci.test TXT"] * 2]

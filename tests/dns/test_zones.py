@@ -15,7 +15,7 @@ from ci_acme.dns.addresses import parse_servers, system_resolvers
 from ci_acme.dns.ask import Server
 from ci_acme.dns.follow import first_starts
 from ci_acme.dns.zones import Authority, Directory
-from ci_acme.errors import ConfigError, NotAvailable, ZoneNotFound
+from ci_acme.errors import ConfigError, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from tests.dns.rig import Run, challenges, engine, entry
 from tests.dns.servers import Bind, Stub, forward, free_port, negative
@@ -126,8 +126,8 @@ def test_a_zone_that_does_not_exist(bind: Bind, make_stub: Callable[..., Stub]) 
         run.solve(challenges("app.nowhere.invalid"))
 
 
-def test_doh_is_not_part_of_this_version() -> None:
-    with pytest.raises(NotAvailable, match="DNS-over-HTTPS"):
+def test_what_is_no_address() -> None:
+    with pytest.raises(ConfigError, match="port 53"):
         parse_servers("https://dns.example/dns-query")
     with pytest.raises(ConfigError):
         parse_servers("127.0.0.1:port")
