@@ -188,7 +188,7 @@ class ZoneNotFound(DnsError, code="dns.zone", fault=Fault.USER):
 
 
 class DnsDelegationError(DnsError, code="dns.delegation", fault=Fault.USER):
-    """The CNAME of a challenge name loops, is too long or points nowhere."""
+    """A challenge name leads nowhere: CNAMEs that loop or point to nothing, a zone that is not the delegated one."""
 
 
 class DnsCredentialsError(DnsError, code="dns.credentials", fault=Fault.USER):
