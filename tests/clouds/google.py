@@ -122,7 +122,9 @@ class Judge:
                 problems.append(f"unknown query parameter {name}")
             else:
                 problems += [p for value in values for p in _of_type(value, spec, {}, f"?{name}", request=True)]
-        problems += [f"query parameter {n} is missing" for n, s in known.items() if s.get("required") and not call.one(n)]
+        problems += [
+            f"query parameter {n} is missing" for n, s in known.items() if s.get("required") and not call.one(n)
+        ]
         if "request" in method.spec:
             problems += _valid(call.json or {}, method.spec["request"]["$ref"], method.schemas, "", request=True)
         elif call.body:
@@ -230,7 +232,7 @@ class Binding:
     resource: str
 
     def covers(self, principal: str, permission: str, resource: str) -> bool:
-        below = self.resource == "" or resource == self.resource or resource.startswith(f"{self.resource}/")
+        below = self.resource in ("", resource) or resource.startswith(f"{self.resource}/")
         return principal == self.principal and below and (self.permissions is None or permission in self.permissions)
 
 
@@ -305,12 +307,16 @@ class GoogleApi(FakeApi):
             text = "Request had invalid authentication credentials. Expected OAuth 2 access token."
             raise self.error(401, "authError", "UNAUTHENTICATED", text)
         self.principal = principal
-        do: Callable[..., Document] = getattr(self, re.sub(r"[.-]", "_", method.id.partition(".")[2]))
-        document = do(call, *parts)
+        document = self.dispatch(call, method.id.partition(".")[2], parts)
         wrong = self.judge.response(method, document)
         self.problems += wrong
         assert not wrong, wrong
         return Answer.of(document)
+
+    def dispatch(self, call: Call, name: str, parts: tuple[str, ...]) -> Document:
+        """Carry out a method, `managedZones.list`, on a resource whose identifiers are `parts`."""
+        do: Callable[..., Document] = getattr(self, name.replace(".", "_"))
+        return do(call, *parts)
 
     def authenticate(self, call: Call) -> str | None:
         return self.iam.who(call)
@@ -339,6 +345,11 @@ class GoogleApi(FakeApi):
         asked = call.json.get("permissions", [])
         held = [name for name in asked if self.iam.may(self.principal, name, resource)]
         return {"permissions": held} if held else {}
+
+    def forgive(self) -> None:
+        """No more faults."""
+        with self.lock:
+            self._faults.clear()
 
     def count(self, verb: str, path: str = "") -> int:
         """How many calls there were with a verb whose path holds a text."""

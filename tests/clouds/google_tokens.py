@@ -131,9 +131,9 @@ class GoogleTokens(GoogleApi):
 
     def _trouble(self, form: dict[str, str], claims: dict[str, Any]) -> tuple[str, str] | None:
         if form.get("grant_type") != _EXCHANGE:
-            return "unsupported_grant_type", "Invalid value for \"grantType\"."
+            return "unsupported_grant_type", 'Invalid value for "grantType".'
         if form.get("audience") != f"//iam.googleapis.com/{PROVIDER}":
-            return "invalid_target", "The target service indicated by the \"audience\" parameters is invalid."
+            return "invalid_target", 'The target service indicated by the "audience" parameters is invalid.'
         if not claims or claims["exp"] <= self.iam.clock() or form["subject_token"] in self.exchanged:
             return "invalid_grant", "The token is not valid."
         allowed = f"//iam.googleapis.com/{PROVIDER}"

@@ -63,7 +63,9 @@ class GoogleCloudDns:
             if found:
                 return found
             suffixes = [suffix for suffix in suffixes if suffix != apex]
-        return [zone for zones in _together(lambda suffix: self._zones_of(suffix, deadline), suffixes) for zone in zones]
+        return [
+            zone for zones in _together(lambda suffix: self._zones_of(suffix, deadline), suffixes) for zone in zones
+        ]
 
     def _zones_of(self, apex: str, deadline: Deadline) -> list[Zone]:
         found: list[Zone] = []
@@ -245,7 +247,9 @@ class GoogleCloudDns:
             try:
                 page = self._api.call(Call("GET", path, params), deadline=deadline)
             except Trouble as error:
-                raise dns_fault(error, f"read {path.rpartition('/')[2]} of Cloud DNS", needed=needed, zone=zone) from None
+                raise dns_fault(
+                    error, f"read {path.rpartition('/')[2]} of Cloud DNS", needed=needed, zone=zone
+                ) from None
             yield page
             token = page.get("nextPageToken")
             if not token:

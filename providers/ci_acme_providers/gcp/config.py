@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ci_acme.settings import Count, DnsSettings, OneOrMany, SecretReference, Settings, ShapedSettings, StoreSettings, at
 
 _ZONE_PATH: Final = re.compile(r"projects/([^/\s]+)/managedZones/([^/\s]+)\Z")
-_SECRET: Final = r"^[A-Za-z0-9_-]{1,255}$"
+_SECRET_ID: Final = r"^[A-Za-z0-9_-]{1,255}$"
 _CERTIFICATE: Final = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _LOCATION: Final = r"^[a-z][a-z0-9-]{0,62}$"
 _DAY: Final = 86_400
@@ -93,7 +93,7 @@ class SecretManagerSettings(ShapedSettings, GoogleAccess):
     """One secret of Google Secret Manager; each certificate is a version of it."""
 
     provider: str = "gcp-secret-manager"
-    name: str = Field(pattern=_SECRET, description="The secret's ID.", examples=["preview-tls"])
+    name: str = Field(pattern=_SECRET_ID, description="The secret's ID.", examples=["preview-tls"])
     location: str | None = Field(
         None, pattern=_LOCATION, description="The location of a regional secret; a global one otherwise."
     )
@@ -105,7 +105,7 @@ class SecretManagerSettings(ShapedSettings, GoogleAccess):
     )
     alias: str | None = Field(
         None,
-        pattern=r"^(?!latest$|NEW$)[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
         description="A version alias that is moved to the new version after that was read back, for readers of "
         "versions/ALIAS in place of versions/latest.",
     )
@@ -137,6 +137,8 @@ class SecretManagerSettings(ShapedSettings, GoogleAccess):
     def _fits(self) -> SecretManagerSettings:
         if self.location is not None and self.replicas is not None:
             raise at({("replicas",): "is of no use: a regional secret is kept in its location"})
+        if self.alias in {"latest", "NEW"}:
+            raise at({("alias",): "is a name that Google keeps for itself"})
         if self.hold_orders and len(self.name) > 255 - len(PENDING_SUFFIX):
             raise at({("name",): f"is too long for hold_orders: at most {255 - len(PENDING_SUFFIX)} characters"})
         return self
@@ -154,9 +156,7 @@ class CertificateManagerSettings(StoreSettings, GoogleAccess):
 
     provider: str = "gcp-certificate-manager"
     name: str = Field(pattern=_CERTIFICATE, description="The certificate's ID.", examples=["preview"])
-    location: str = Field(
-        "global", pattern=_LOCATION, description="`global`, or a region. Cannot be changed later."
-    )
+    location: str = Field("global", pattern=_LOCATION, description="`global`, or a region. Cannot be changed later.")
     scope: Scope = Field("DEFAULT", description="What it can be attached to. Cannot be changed later.")
     labels: OwnLabels = Field(
         default_factory=dict, max_length=20, description="Labels that the certificate shall have, beside those it has."

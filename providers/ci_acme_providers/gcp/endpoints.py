@@ -12,7 +12,13 @@ from ci_acme_providers.gcp.config import GoogleAccess
 
 _OVERRIDE: Final = "CLOUDSDK_API_ENDPOINT_OVERRIDES_{}"
 """gcloud's own variables for other endpoints, one a service."""
-_PROJECTS: Final = ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCP_PROJECT")
+_PROJECTS: Final = (
+    "GOOGLE_CLOUD_PROJECT",
+    "GCLOUD_PROJECT",
+    "CLOUDSDK_CORE_PROJECT",
+    "CLOUDSDK_PROJECT",
+    "GCP_PROJECT",
+)
 _OF_ACCOUNT: Final = re.compile(r"[^@]+@([a-z][a-z0-9-]+)\.iam\.gserviceaccount\.com\Z")
 
 PROVIDER_VARIABLE: Final = "CI_ACME_GCP_WORKLOAD_IDENTITY_PROVIDER"

@@ -116,7 +116,9 @@ def advice(error: Exception, needed: Sequence[str], on: str) -> str:
         return f"enable it in the project: gcloud services enable {service}"
     if error.denied:
         names = [error.permission] if error.permission else list(needed)
-        return f"grant {', '.join(names)} on {on} to the identity that runs ci-acme (ci-acme permissions prints the role)"
+        return (
+            f"grant {', '.join(names)} on {on} to the identity that runs ci-acme (ci-acme permissions prints the role)"
+        )
     if error.limited:
         return "wait a minute and run again, or ask Google for more quota"
     return f"check {on}"
