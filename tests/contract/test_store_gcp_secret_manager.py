@@ -70,6 +70,14 @@ class TestSecretManager(StoreContract):
         yield
         self.iam.denied.clear()
 
+    def put_beside(self, name: str, data: bytes) -> bool:
+        self.api.secrets[self.name].fields["annotations"][name] = data.decode()
+        return True
+
+    def beside(self, name: str) -> bytes | None:
+        found = self.api.secrets[self.name].fields["annotations"].get(name)
+        return None if found is None else str(found).encode()
+
     def plant_foreign(self) -> bool:
         fields = {"name": self.name, "replication": {"automatic": {}}, "createTime": "2026-01-01T00:00:00Z"}
         self.api.secrets[self.name] = Stored(fields, [Version(b"somebody's", created="2026-01-01T00:00:00Z")])

@@ -100,11 +100,17 @@ class SecretManagerStore:
         if not self.capabilities.returns_key:
             return None
         with self._faults(StoreReadError, "read the key of", needs.SECRET_ACCESS):
-            metadata, number = secret_fields.told(self._api.get(self._name(), deadline))
-            if metadata is None:
-                return None
-            version = self._api.access(self._name(), number, deadline)
-        return None if version is None else self._loaded(version)
+            seen = ""
+            while True:
+                metadata, number = secret_fields.told(self._api.get(self._name(), deadline))
+                if metadata is None:
+                    return None
+                version = self._api.access(self._name(), number, deadline)
+                if version is not None:
+                    return self._loaded(version)
+                if number == seen:
+                    return None
+                seen = number  # it may have been replaced and destroyed between the two calls
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the permissions: on the secret, or in the project if there is none yet."""
