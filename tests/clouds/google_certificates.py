@@ -106,7 +106,7 @@ class GoogleCertificates(GoogleApi):
         """One operation at a time on a certificate."""
         if any(item["target"] == target and not item["shown"]["done"] for item in self.operations.values()):
             raise new_error(409, "ABORTED", "unable to queue the operation")
-        name = f"{target.split('/certificates/')[0]}/operations/operation-{len(self.operations)}"
+        name = f"{target.partition('/certificates/')[0]}/operations/operation-{len(self.operations)}"
         metadata = {"@type": f"{_KIND}.OperationMetadata", "target": target, "verb": verb, "createTime": _now()}
         shown: Document = {"name": name, "metadata": metadata, "done": False}
         ends = time.monotonic() + self.seconds

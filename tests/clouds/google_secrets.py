@@ -211,7 +211,9 @@ class GoogleSecrets(GoogleApi):
             raise _invalid("The total size of annotations must be less than 16KiB.")
         if not all(_KEY.fullmatch(key) for key in annotations):
             raise _invalid("an annotation's key is invalid")
-        if len(labels) > 64 or not all(_LABEL.fullmatch(k) and re.fullmatch(r"[a-z0-9_-]{0,63}", labels[k]) for k in labels):
+        if len(labels) > 64 or not all(
+            _LABEL.fullmatch(k) and re.fullmatch(r"[a-z0-9_-]{0,63}", labels[k]) for k in labels
+        ):
             raise _invalid("a label is invalid")
         if "expireTime" in fields and fields["expireTime"] <= _now():
             raise _invalid("Secret.expire_time must be in the future.")

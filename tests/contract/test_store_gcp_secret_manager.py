@@ -16,9 +16,8 @@ from ci_acme_providers.gcp.config import SecretManagerSettings
 from ci_acme_providers.gcp.secret_manager import SecretManagerStore
 from tests.clouds.api import Answer, lose_reply, refuse
 from tests.clouds.google import Iam
-from tests.clouds.google_secrets import GoogleSecrets
+from tests.clouds.google_secrets import GoogleSecrets, Version
 from tests.clouds.google_secrets import Secret as Stored
-from tests.clouds.google_secrets import Version
 from tests.clouds.google_support import ACCESS, PROJECT, context, trust
 from tests.clouds.google_tokens import CiTokens, GoogleTokens
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, from_tags, stale, to_tags
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
 from ci_acme.shapes import pem_blocks
@@ -81,14 +81,12 @@ class CertificateManagerStore:
             found = self._get(deadline)
             if found is not None:
                 self._check_fixed(found, StoreNotWritable)
-            missing = projects.lacking(
-                self._session, [*needs.CERTIFICATE_READ, *needs.CERTIFICATE_WRITE], deadline
-            )
+            missing = projects.lacking(self._session, [*needs.CERTIFICATE_READ, *needs.CERTIFICATE_WRITE], deadline)
         if missing:
             raise StoreNotWritable(
                 f"cannot write {self.provider} {self.target}: {', '.join(missing)} missing",
-                fix=f"grant {', '.join(missing)} in the project {self._session.known_project} to the identity that runs "
-                "ci-acme (ci-acme permissions prints the role)",
+                fix=f"grant {', '.join(missing)} in the project to the identity that runs ci-acme "
+                "(ci-acme permissions prints the role)",
                 details={"provider": self.provider, "target": self.target, "missing": missing},
             )
 
@@ -251,7 +249,7 @@ class CertificateManagerStore:
         scope = found.get("scope") or "DEFAULT"
         if scope != self._settings.scope:
             raise kind(
-                f"{self.provider} {self.target} has the scope {scope}, which cannot be changed to {self._settings.scope}",
+                f"{self.provider} {self.target} has the scope {scope} for good, and not {self._settings.scope}",
                 fix=f"write scope: {scope}, or give the certificate another name",
                 details={"provider": self.provider, "target": self.target},
             )

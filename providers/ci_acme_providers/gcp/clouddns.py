@@ -7,9 +7,9 @@ neighbour wrote in between, and is made again from what is there then.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ci_acme.errors import CiAcmeError, DnsRefused, DnsUnreachable
 from ci_acme.ports import Concurrency, Deadline, DnsCapabilities, Placement, ProviderContext, TxtValue, Zone
@@ -31,6 +31,7 @@ _SIGNAL: Final = (0.1, 3.0)
 """Seconds between two looks at a change: at first, and at most."""
 
 Sets = dict[str, "RecordSet | None"]
+Result = TypeVar("Result")
 
 
 class GoogleCloudDns:
@@ -339,7 +340,7 @@ def _guess(name: str, items: Sequence[Placement]) -> RecordSet | None:
     return RecordSet(name, int(ttl), tuple(rrsets.quoted(text) for text in dict.fromkeys(i.value for i in items)))
 
 
-def _together(work: Any, items: Sequence[str]) -> list[Any]:
+def _together(work: Callable[[str], Result], items: Sequence[str]) -> list[Result]:
     """The results for all items, a few at a time."""
     if len(items) <= 1:
         return [work(item) for item in items]

@@ -61,7 +61,7 @@ class _Sender:
                 _http=_Http(self._session, token),
                 client_options={"api_endpoint": self._session.endpoint("dns")},
             )
-            found = client._connection  # noqa: SLF001 - the layer that takes query parameters
+            found = client._connection  # the one layer that takes query parameters
             self._connections = {token: found}
         return found
 

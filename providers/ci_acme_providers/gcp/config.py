@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ci_acme.settings import Count, DnsSettings, OneOrMany, SecretReference, Settings, ShapedSettings, StoreSettings, at
 
 _ZONE_PATH: Final = re.compile(r"projects/([^/\s]+)/managedZones/([^/\s]+)\Z")
-_SECRET_ID: Final = r"^[A-Za-z0-9_-]{1,255}$"
+_VALID_ID: Final = r"^[A-Za-z0-9_-]{1,255}$"
 _CERTIFICATE: Final = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _LOCATION: Final = r"^[a-z][a-z0-9-]{0,62}$"
 _DAY: Final = 86_400
@@ -93,7 +93,7 @@ class SecretManagerSettings(ShapedSettings, GoogleAccess):
     """One secret of Google Secret Manager; each certificate is a version of it."""
 
     provider: str = "gcp-secret-manager"
-    name: str = Field(pattern=_SECRET_ID, description="The secret's ID.", examples=["preview-tls"])
+    name: str = Field(pattern=_VALID_ID, description="The secret's ID.", examples=["preview-tls"])
     location: str | None = Field(
         None, pattern=_LOCATION, description="The location of a regional secret; a global one otherwise."
     )

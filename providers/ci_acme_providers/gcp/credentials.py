@@ -55,7 +55,7 @@ def _federated(access: GoogleAccess, provider: str, context: ProviderContext) ->
     audience = audience_of(provider, access.audience)
     base: Any = identity_pool.SubjectTokenSupplier
 
-    class Supplier(base):  # type: ignore[misc, valid-type]
+    class Supplier(base):  # type: ignore[misc]
         def get_subject_token(self, _context: Any, _request: Any) -> str:
             return context.identity(audience).reveal().decode("ascii")
 
@@ -203,7 +203,7 @@ def _machine_credentials(base: str) -> Any:
 
     kind: Any = credentials.Credentials
 
-    class Machine(kind):  # type: ignore[misc, valid-type]
+    class Machine(kind):  # type: ignore[misc]
         def refresh(self, request: Any) -> None:
             """Ask the metadata server, as google-auth's own class does, but where `environ` says it is."""
             reply = request(f"{base}/instance/service-accounts/default/token", headers=_FLAVOR)
@@ -212,7 +212,8 @@ def _machine_credentials(base: str) -> Any:
                 self.token = document["access_token"]
                 lifetime = timedelta(seconds=float(document["expires_in"]))
             except (ValueError, KeyError, TypeError):
-                raise exceptions.RefreshError("the metadata server gave no token") from None
+                text = "the metadata server gave no token"
+                raise exceptions.RefreshError(text) from None  # type: ignore[no-untyped-call]
             self.expiry = datetime.now(timezone.utc).replace(tzinfo=None) + lifetime  # google-auth's form: naive UTC
 
     return Machine()

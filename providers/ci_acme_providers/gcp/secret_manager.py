@@ -118,7 +118,7 @@ class SecretManagerStore:
         with self._faults(StoreNotWritable, "write", needs.SECRET_WRITE):
             if self._api.get(self._name(), deadline) is None:
                 where = f"the project {self._session.project()}"
-                missing = projects.lacking(self._session, [*needs.SECRET_CREATE, *needs.SECRET_WRITE], deadline)
+                missing = projects.lacking(self._session, needs.SECRET_CREATE, deadline)
             else:
                 where = f"the secret {self._settings.name}"
                 wanted = [*needs.SECRET_READ, *needs.SECRET_WRITE, *self._pruning()]

@@ -153,7 +153,7 @@ class _Transport:
             except Unreachable as error:
                 self.trouble = str(error)
                 if last:
-                    raise exceptions.TransportError(self.trouble) from None
+                    raise exceptions.TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
             else:
                 if reply.status not in _AGAIN or last:
                     return reply
