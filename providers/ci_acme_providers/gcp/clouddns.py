@@ -219,7 +219,8 @@ class GoogleCloudDns:
         if missing:
             raise DnsRefused(
                 f"the credentials may not change {zone.name} in Cloud DNS: {', '.join(missing)} missing",
-                fix=f"grant {', '.join(missing)} on the managed zone {zone.id} (ci-acme permissions prints the role)",
+                fix=f"grant {', '.join(missing)} on the managed zone {zone.id} (ci-acme permissions prints the role)"
+                f"{'; or correct zone_id: there may be no such zone' if len(missing) == len(wanted) else ''}",
                 details={"zone": zone.id, "missing": missing},
             )
 

@@ -46,7 +46,10 @@ class GoogleSession:
         """
         with self._lock:
             found, _ = self._credentials()
-            if not found.valid or found.token == refused:
+            if refused is not None and found.token == refused:
+                self._made = None  # with whatever it was made from, which may have been revoked as well
+                found, _ = self._credentials()
+            if not found.valid:
                 self._refresh(found, deadline)
             token: str = found.token
             if token == refused:
