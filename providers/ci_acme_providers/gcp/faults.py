@@ -80,7 +80,13 @@ class Refusal(Exception):
         return match[1] if match and self.denied else None
 
 
-Trouble = (NoCredentials, NoReply, Refusal)
+class Damaged(Exception):
+    """What came is not what its checksum says."""
+
+    message = "the payload was damaged on the way: its CRC32C is another"
+
+
+Trouble = (NoCredentials, NoReply, Refusal, Damaged)
 """What a call to Google can raise beside errors of `ci_acme.errors`."""
 
 
@@ -108,9 +114,8 @@ def advice(error: Exception, needed: Sequence[str], on: str) -> str:
     """The next thing to do; `needed` are the permissions of what was tried, `on` the resource to grant them on."""
     if isinstance(error, NoCredentials):
         return error.fix
-    if isinstance(error, NoReply):
+    if not isinstance(error, Refusal):
         return "check that this machine reaches Google's API, and run again"
-    assert isinstance(error, Refusal)
     if error.disabled:
         service = str(error.info.get("service") or "the API")
         return f"enable it in the project: gcloud services enable {service}"

@@ -21,8 +21,8 @@ from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, S
 from ci_acme_providers.gcp import needs, pending, projects, secret_fields
 from ci_acme_providers.gcp.api import backoff
 from ci_acme_providers.gcp.config import SecretManagerSettings
-from ci_acme_providers.gcp.faults import NoReply, Refusal, Trouble, store_fault
-from ci_acme_providers.gcp.secrets_api import MAX_BYTES, Damaged, Secrets, Version
+from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble, store_fault
+from ci_acme_providers.gcp.secrets_api import MAX_BYTES, Secrets, Version
 from ci_acme_providers.gcp.session import GoogleSession
 
 _AGAIN: Final = "; run again: it is delivered without a new order"
@@ -179,15 +179,19 @@ class SecretManagerStore:
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         with self._faults(DeliveryError, "annotate", [*needs.SECRET_READ, "secretmanager.secrets.update"]):
-            present, number = secret_fields.told(self._api.get(self._name(), deadline))
+            secret = self._api.get(self._name(), deadline)
+            present, number = secret_fields.told(secret)
             if present is None or present.sha256 != metadata.sha256:
                 raise DeliveryError(f"{self.provider} {self.target} holds another certificate by now", fix="run again")
-            self._point(number, metadata, deadline)
+            self._point(number, metadata, deadline, secret)
 
-    def _point(self, number: str, metadata: Metadata, deadline: Deadline) -> None:
+    def _point(
+        self, number: str, metadata: Metadata, deadline: Deadline, secret: Mapping[str, Any] | None = None
+    ) -> None:
         """Let annotations and alias tell of this version: one change, under the etag, and never backwards."""
         for attempt in itertools.count():
-            secret = self._api.get(self._name(), deadline)
+            if secret is None or attempt > 0:
+                secret = self._api.get(self._name(), deadline)
             if secret is None:
                 raise DeliveryError(f"{self.provider} {self.target} was deleted meanwhile", fix="run again")
             _, other = secret_fields.told(secret)
@@ -206,6 +210,8 @@ class SecretManagerStore:
                 if not (_overtaken(error) or error.doubtful) or deadline.remaining() <= pause:
                     raise
                 deadline.clock.sleep(pause)
+            else:
+                return
 
     def _changed(self, secret: Mapping[str, Any], number: str, metadata: Metadata) -> dict[str, Any]:
         try:
@@ -288,7 +294,7 @@ class SecretManagerStore:
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         try:
             return pending.kept(self._api, self._name(), deadline)
-        except (*Trouble, Damaged, CiAcmeError):
+        except (*Trouble, CiAcmeError):
             return None
 
     def unstage(self, *, deadline: Deadline) -> None:
@@ -342,7 +348,7 @@ class SecretManagerStore:
         """Turn what Google says into the port's error."""
         try:
             yield
-        except (*Trouble, Damaged) as error:
+        except Trouble as error:
             doing = f"{verb} {self.provider} {self.target}"
             raise store_fault(
                 kind, error, doing, needed=needed, on=f"the secret {self._settings.name}", again=again

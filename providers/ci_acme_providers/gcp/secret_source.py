@@ -20,7 +20,7 @@ from ci_acme.ports import Deadline, ProviderContext
 from ci_acme_providers.gcp import needs
 from ci_acme_providers.gcp.config import GoogleAccess
 from ci_acme_providers.gcp.faults import Trouble, store_fault
-from ci_acme_providers.gcp.secrets_api import Damaged, Secrets
+from ci_acme_providers.gcp.secrets_api import Secrets
 from ci_acme_providers.gcp.session import GoogleSession
 
 _REFERENCE: Final = re.compile(
@@ -42,7 +42,7 @@ def read(rest: str, context: ProviderContext, *, deadline: Deadline) -> Secret:
     try:
         name = f"{api.parent()}/secrets/{match['name']}"
         version = api.access(name, match["version"] or "latest", deadline)
-    except (*Trouble, Damaged) as error:
+    except Trouble as error:
         raise store_fault(
             SecretError, error, f"read {reference}", needed=needs.SECRET_ACCESS, on=f"the secret {match['name']}"
         ) from None

@@ -14,7 +14,7 @@ from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline
 from ci_acme_providers.gcp.api import Call, backoff, rest
 from ci_acme_providers.gcp.crc32c import crc32c
-from ci_acme_providers.gcp.faults import NoReply, Refusal, Trouble
+from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble
 from ci_acme_providers.gcp.session import GoogleSession
 
 MAX_BYTES: Final = 65_536
@@ -32,12 +32,6 @@ class Version:
     payload: Secret | None = field(default=None, repr=False)
     checked: bool = False
     """Whether the service compared what it stored with our checksum."""
-
-
-class Damaged(Exception):
-    """What came is not what its checksum says."""
-
-    message = "the payload was damaged on the way: its CRC32C is another"
 
 
 class Secrets:
@@ -143,7 +137,7 @@ class Secrets:
         """The newest version if it is exactly this payload."""
         try:
             found = self.access(name, "latest", deadline)
-        except (*Trouble, Damaged):
+        except Trouble:
             return None
         return found if found is not None and found.payload == Secret(payload) else None
 
