@@ -39,7 +39,6 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
-        "google-cloud-dns",
         "powerdns",
         "acme-dns",
         "httpreq",
@@ -51,14 +50,12 @@ PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
         "aws-ssm",
         "aws-acm",
         "aws-s3",
-        "gcp-secret-manager",
-        "gcp-certificate-manager",
         "vault",
         "kubernetes",
         "github-secrets",
         "gitlab-variables",
     ),
-    Kind.SECRETS: ("aws-secrets-manager", "gcp-secret-manager", "vault"),
+    Kind.SECRETS: ("aws-secrets-manager", "vault"),
     Kind.SIGNER: ("aws-kms", "gcp-kms", "azure-key", "vault-transit"),
 }
 """Names of the contract that this version knows and does not have yet; a row in a catalogue takes a name over."""
