@@ -41,8 +41,8 @@ class StoreOutcome:
 class Outcome:
     """One certificate's result. Unknown facts stay None; `error` decides the exit status.
 
-    `propagation` is how it was known that challenge records were there. `kind` is what the order is, or would be, to the
-    CA; `revocation` what `retire --revoke` came to.
+    `propagation` is how it was known that challenge records were there. `kind` is what the order is, or would be, to
+    the CA; `revocation` what `retire --revoke` came to.
     """
 
     name: str
