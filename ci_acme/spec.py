@@ -41,8 +41,6 @@ PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
         "powerdns",
         "acme-dns",
-        "httpreq",
-        "hook",
         "lexicon",
     ),
     Kind.STORE: (
