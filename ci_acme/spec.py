@@ -39,7 +39,6 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
-        "powerdns",
         "acme-dns",
         "lexicon",
     ),

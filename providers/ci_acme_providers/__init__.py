@@ -75,6 +75,15 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.aws.permissions:policies",
     ),
     ProviderSpec(
+        name="powerdns",
+        kind=Kind.DNS,
+        adapter="ci_acme_providers.powerdns.adapter:PowerDns",
+        settings="ci_acme_providers.powerdns.config:PowerDnsSettings",
+        summary="the HTTP API of a PowerDNS Authoritative Server",
+        permissions=("an API key, which may do everything on the server; a proxy can cut it down to TXT records",),
+        policies="ci_acme_providers.powerdns.permissions:policies",
+    ),
+    ProviderSpec(
         name="hook",
         kind=Kind.DNS,
         adapter="ci_acme_providers.hooks.hook:Hook",
