@@ -39,7 +39,6 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
-        "acme-dns",
         "lexicon",
     ),
     Kind.STORE: (

@@ -84,6 +84,15 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.powerdns.permissions:policies",
     ),
     ProviderSpec(
+        name="acme-dns",
+        kind=Kind.DNS,
+        adapter="ci_acme_providers.acmedns.adapter:AcmeDns",
+        settings="ci_acme_providers.acmedns.config:AcmeDnsSettings",
+        summary="an acme-dns server: two values at a name that challenge names are a CNAME of",
+        permissions=("a registration, and a CNAME from each challenge name to its fulldomain",),
+        policies="ci_acme_providers.acmedns.permissions:policies",
+    ),
+    ProviderSpec(
         name="hook",
         kind=Kind.DNS,
         adapter="ci_acme_providers.hooks.hook:Hook",
