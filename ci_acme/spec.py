@@ -39,7 +39,6 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (
-        "lexicon",
     ),
     Kind.STORE: (
         "aws-secrets-manager",

@@ -111,6 +111,16 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.hooks.permissions:policies",
     ),
     ProviderSpec(
+        name="lexicon",
+        kind=Kind.DNS,
+        adapter="ci_acme_providers.lexicon.adapter:Lexicon",
+        settings="ci_acme_providers.lexicon.config:LexiconSettings",
+        summary="the providers of dns-lexicon that have no adapter of their own",
+        extra="lexicon",
+        permissions=("credentials that may list the zone, and add and remove TXT records at the challenge names",),
+        policies="ci_acme_providers.lexicon.permissions:policies",
+    ),
+    ProviderSpec(
         name="file",
         kind=Kind.STORE,
         adapter="ci_acme_providers.files.adapter:FileStore",
