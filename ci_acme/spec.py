@@ -38,8 +38,6 @@ class ProviderSpec:
 
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.DNS: (
-    ),
     Kind.STORE: (
         "aws-secrets-manager",
         "aws-ssm",

@@ -141,10 +141,12 @@ def test_wrong_credentials_are_told_by_check_or_by_the_run(stack: ExitStack, tmp
     assert wrong not in ran.stdout + ran.stderr
 
 
-def test_a_missing_alias_is_told_with_the_record(stack: ExitStack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zone", [FAR, ZONE])
+def test_a_missing_alias_is_told_with_the_record(stack: ExitStack, tmp_path: Path, zone: str) -> None:
+    """Whether the entry is for the acme-dns server's domain, as it should, or for the zone of the names."""
     bridge = acme_dns(stack, tmp_path / "far")
     target, bridge.alias = bridge.alias, "elsewhere"
-    bridge.entry |= {"zone": ZONE, "full_domain": target}
+    bridge.entry |= {"zone": zone, "full_domain": target}
     lab = make_lab(stack, tmp_path, bridge)
     lab.web["names"] = [f"api.{ZONE}"]
     for ran in (lab.run("check"), lab.issue()):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ci_acme.errors import ConfigError
 from ci_acme.model.names import ROOT, normalize_host, split_host_port
 from ci_acme.rest import require_https
-from ci_acme.settings import DnsSettings, SecretReference, at
+from ci_acme.settings import DnsSettings, Flag, SecretReference, at
 
 PORT = 53
 
@@ -42,7 +42,7 @@ class AcmeDnsSettings(DnsSettings):
     nameserver: Annotated[str, AfterValidator(_server)] | None = Field(
         None, description="Where the server answers DNS, HOST[:PORT]; without it, the host of `url`."
     )
-    plain: bool = Field(default=False, description="Allow http to another machine: the password can be read there.")
+    plain: Flag = Field(default=False, description="Allow http to another machine: the password can be read there.")
     ca_bundle: Path | None = Field(None, description="A PEM file that the server's certificate is trusted by.")
 
     @model_validator(mode="after")
@@ -56,6 +56,10 @@ class AcmeDnsSettings(DnsSettings):
         if self.full_domain is None and self.zone == ROOT:
             raise at({("full_domain",): "is required where zone does not name the server's domain"})
         return self
+
+    @property
+    def alias(self) -> str:
+        return self.target
 
     @property
     def target(self) -> str:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ci_acme.errors import ConfigError
 from ci_acme.rest import require_https
-from ci_acme.settings import Count, DnsSettings, ListOrOne, Seconds, SecretReference, at
+from ci_acme.settings import Count, DnsSettings, Flag, ListOrOne, Seconds, SecretReference, at
 
 
 def _mode(value: Any) -> Any:
@@ -54,10 +54,10 @@ class HttpreqSettings(DnsSettings):
     endpoint: str = Field(description="The server's URL, above /present and /cleanup.", examples=["https://dns.corp"])
     username: SecretReference | None = Field(None, description="A reference to the user of basic authentication.")
     password: SecretReference | None = Field(None, description="A reference to the password of basic authentication.")
-    per_value: bool = Field(
+    per_value: Flag = Field(
         default=False, description="The server promises to add and remove single values, whoever else does."
     )
-    plain: bool = Field(default=False, description="Allow http to another machine: what is sent can be read there.")
+    plain: Flag = Field(default=False, description="Allow http to another machine: what is sent can be read there.")
     ca_bundle: Path | None = Field(None, description="A PEM file that the server's certificate is trusted by.")
     mode: Mode = Field("default", description="What is sent: the record's name and value.")
 

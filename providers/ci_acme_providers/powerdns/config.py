@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ci_acme.errors import ConfigError
 from ci_acme.rest import require_https
-from ci_acme.settings import DnsSettings, SecretReference, at
+from ci_acme.settings import DnsSettings, Flag, SecretReference, at
 
 
 class PowerDnsSettings(DnsSettings):
@@ -25,7 +25,7 @@ class PowerDnsSettings(DnsSettings):
         pattern=r"^[A-Za-z0-9._-]+$",
         description="The server's id: `localhost`, unless a proxy has others.",
     )
-    plain: bool = Field(default=False, description="Allow http to another machine: the API key can be read there.")
+    plain: Flag = Field(default=False, description="Allow http to another machine: the API key can be read there.")
     ca_bundle: Path | None = Field(None, description="A PEM file that the server's certificate is trusted by.")
 
     @model_validator(mode="after")
