@@ -16,8 +16,8 @@ import pytest
 from ci_acme.sandbox.dns import SandboxDns
 from tests.clouds.acmedns import AcmeDnsApi
 from tests.clouds.httpreq import PASSWORD, USER, HttpreqApi
-from tests.e2e.lab import ZONE, Lab, check_store
-from tests.servers.bind import Bind
+from tests.e2e.lab import ZONE, Lab, check_store, finish
+from tests.servers.bind import KEY, Bind
 from tests.servers.hook import VARIABLES, hook_environment, write_hook
 from tests.servers.pebble import Pebble
 from tests.servers.powerdns import API_KEY, PowerDns
@@ -25,6 +25,7 @@ from tests.servers.powerdns import API_KEY, PowerDns
 pytestmark = pytest.mark.servers
 FAR = "far.test"
 ALIAS = f"_acme-challenge.www.{FAR}"
+ANYTHING = {ZONE: f'grant "{KEY}" zonesub ANY;'}
 NAMES = [f"www.{ZONE}", f"*.www.{ZONE}"]
 
 
@@ -101,7 +102,9 @@ def make_lab(stack: ExitStack, tmp_path: Path, bridge: Bridge) -> Lab:
     for name in ("bind", "pebble", "work"):
         (tmp_path / name).mkdir()
     records = [f"_acme-challenge.www CNAME {bridge.alias}."]
-    bind = stack.enter_context(Bind(tmp_path / "bind", {ZONE: records}, forwards={FAR: bridge.address}))
+    bind = stack.enter_context(
+        Bind(tmp_path / "bind", {ZONE: records}, policies=ANYTHING, forwards={FAR: bridge.address})
+    )
     pebble = stack.enter_context(Pebble(tmp_path / "pebble", dns_server=bind.address))
     lab = Lab(tmp_path / "work", pebble, bind)
     lab.config["dns"] = [{"zone": FAR, **bridge.entry}]
@@ -126,6 +129,24 @@ def test_a_certificate_by_way_of_an_alias(stack: ExitStack, tmp_path: Path, prov
     assert lab.bind.leftovers() == []
     for value in (API_KEY, PASSWORD, bridge.variables.get("ACME_DNS_PASS", API_KEY)):
         assert value not in ran.stdout + ran.stderr + checked.stdout + checked.stderr
+
+
+def test_runs_that_share_the_state_keep_each_others_values_on_a_server_without_extend(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    """Six processes at one name, each with a certificate of its own: whole record sets are written in turn."""
+    bridge = powerdns(stack, tmp_path / "far")
+    lab = make_lab(stack, tmp_path, bridge)
+    hosts = [f"host-{number}" for number in range(6)]
+    lab.bind.update(ZONE, add=[f"_acme-challenge.{host} 60 CNAME {ALIAS}." for host in hosts])
+    store = lab.web["stores"]
+    lab.config["certificates"] = {host: {"names": [f"{host}.{ZONE}"], "stores": store} for host in hosts}
+    assert lab.run("account", "register").status == 0
+    runs = [lab.start("issue", "--output", "json", host) for host in hosts]
+    for host, ran in zip(hosts, [finish(run) for run in runs], strict=True):
+        assert ran.status == 0, ran.stderr
+        check_store(lab.directory / "certs" / host, [f"{host}.{ZONE}"])
+    assert bridge.left() == []
 
 
 @pytest.mark.parametrize("provider", ["powerdns", "hook", "acme-dns"])

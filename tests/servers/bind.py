@@ -225,6 +225,8 @@ class Bind(Server):
 
     def _config(self) -> str:
         recursion = "recursion yes; allow-recursion { 127.0.0.0/8; };" if self._recursion else "recursion no;"
+        if self._forwards:
+            recursion += " max-cache-ttl 0; max-ncache-ttl 0;"  # as CAs do: they ask anew for each validation
         parts = [
             f"""options {{
   directory "{self.directory}"; pid-file none; lock-file none; session-keyfile none; geoip-directory none;
