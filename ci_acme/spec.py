@@ -38,6 +38,7 @@ class ProviderSpec:
 
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.DNS: (),
     Kind.STORE: (
         "aws-secrets-manager",
         "aws-ssm",
