@@ -164,6 +164,11 @@ class DnsSettings(Settings):
         "record is written at all of them, and every name server must have it.",
     )
 
+    @property
+    def alias(self) -> str | None:
+        """The name that challenge names have to be a CNAME of, for a provider that writes at this one alone."""
+        return None
+
 
 class StoreSettings(Settings):
     """Base of the settings of a store.

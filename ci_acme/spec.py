@@ -38,13 +38,7 @@ class ProviderSpec:
 
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.DNS: (
-        "powerdns",
-        "acme-dns",
-        "httpreq",
-        "hook",
-        "lexicon",
-    ),
+    Kind.DNS: (),
     Kind.STORE: (
         "aws-secrets-manager",
         "aws-ssm",

@@ -88,7 +88,7 @@ class DnsEngine:
         desk = self._desk_of(target.name)
         if desk is not None:
             return desk
-        raise _not_served(target, sorted(desk.zone for desk in self.desks))
+        raise _not_served(target, self.desks)
 
     def _desk_of(self, name: str) -> Desk | None:
         serving = [desk for desk in self.desks if is_suffix(desk.zone, name)]
@@ -110,12 +110,13 @@ class DnsEngine:
         return check(self, [name_of(identifier) for identifier in identifiers])
 
 
-def _not_served(target: Target, zones: Sequence[str]) -> CiAcmeError:
+def _not_served(target: Target, desks: Sequence[Desk]) -> CiAcmeError:
+    zones = sorted(desk.zone for desk in desks)
     details = {
         "name": target.name,
         "chain": list(target.chain),
         "zone": target.authority.apex,
-        "configured": list(zones),
+        "configured": zones,
     }
     apex = target.authority.apex
     if len(target.chain) > 1 and apex == ".":
@@ -127,9 +128,11 @@ def _not_served(target: Target, zones: Sequence[str]) -> CiAcmeError:
     way = f" (reached by {show_chain(target.chain)})" if len(target.chain) > 1 else ""
     known = ", ".join(zones) or "none"
     likely = apex if len(dnswire.labels_of(apex)) > 1 else ".".join(dnswire.labels_of(target.name)[-2:])
+    aliases = sorted({desk.settings.alias for desk in desks if desk.settings.alias is not None})
+    record = f"; or publish {target.name}. CNAME {'. or '.join(aliases)}." if aliases else ""
     hidden = "" if target.closed is None else f"; CNAMEs could not be followed: {target.closed.message}"
     return ZoneNotFound(
         f"no DNS entry of the config serves {target.name}{way}; configured zones: {known}{hidden}",
-        fix=f"add an entry to dns: with zone: {likely}",
+        fix=f"add an entry to dns: with zone: {likely}{record}",
         details=details,
     )

@@ -7,19 +7,16 @@ is run without a shell, only when an account is about to be registered, and what
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from ci_acme import programs
 from ci_acme.ca.account import ExternalAccount
 from ci_acme.ca.keys import parse_hmac_key
 from ci_acme.config.secrets import read_text
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Clock, Deadline
+from ci_acme.ports import Deadline
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import ExternalAccount as Section
@@ -27,15 +24,13 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 60.0
 """Seconds for the program."""
-MAX_OUTPUT: Final = 1 << 16
-_SLICE: Final = 0.1
 
 
 def external_account(section: Section, services: Services) -> ExternalAccount:
     """The key ID and MAC key. Raises `AccountError`, `SecretError`, `Interrupted`."""
     if section.command:
         deadline = services.deadline.within(PATIENCE)
-        return minted(section.command, section.alg, services.environ, clock=services.clock, deadline=deadline)
+        return minted(section.command, section.alg, services.environ, deadline=deadline)
     assert section.key_id is not None
     assert section.hmac_key is not None
     hmac_key = parse_hmac_key(services.read_secret(section.hmac_key), section.hmac_key)
@@ -43,11 +38,11 @@ def external_account(section: Section, services: Services) -> ExternalAccount:
 
 
 def minted(
-    command: Sequence[str], algorithm: str, environ: Mapping[str, str], *, clock: Clock, deadline: Deadline
+    command: Sequence[str], algorithm: str, environ: Mapping[str, str], *, deadline: Deadline
 ) -> ExternalAccount:
     """What `command` prints as one JSON object with `key_id` and `hmac_key` (base64url), and nothing else on stdout."""
     name = command[0]
-    output = _run(command, environ, clock, deadline)
+    output = _run(command, environ, deadline)
     try:
         document: Any = json.loads(output)
     except (ValueError, RecursionError):
@@ -68,57 +63,21 @@ def _text(document: Any, member: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _run(command: Sequence[str], environ: Mapping[str, str], clock: Clock, deadline: Deadline) -> bytes:
+def _run(command: Sequence[str], environ: Mapping[str, str], deadline: Deadline) -> bytes:
     name = command[0]
     try:
-        process = subprocess.Popen(  # noqa: S603 - the program of the config, without a shell
-            list(command),
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it cannot be run"
+        finished = programs.run(command, environ, deadline=deadline)
+    except programs.NotStarted as error:
         raise AccountError(
-            f"external_account.command: {name}: {reason}", fix="check the program's path and that it is executable"
+            f"external_account.command: {name}: {error}", fix="check the program's path and that it is executable"
         ) from None
-    try:
-        output = _wait(process, name, clock, deadline)
-    finally:
-        _end(process)
-    if process.returncode != 0 or len(output) > MAX_OUTPUT:
-        what = f"ended with status {process.returncode}" if process.returncode else f"printed {len(output)} bytes"
+    except programs.Overdue as error:
         raise AccountError(
-            f"external_account.command: {name} {what}",
+            f"external_account.command: {name} {error}", fix="let it end by itself, without asking anybody anything"
+        ) from None
+    if finished.status != 0 or finished.size > programs.MAX_OUTPUT:
+        raise AccountError(
+            f"external_account.command: {name} {finished.how if finished.status else f'printed {finished.size} bytes'}",
             fix="run it by hand: its stderr is not shown here, as it may hold what it minted",
         )
-    return output
-
-
-def _wait(process: subprocess.Popen[bytes], name: str, clock: Clock, deadline: Deadline) -> bytes:
-    begun = clock.monotonic()
-    while not deadline.expired:
-        clock.check()
-        try:
-            return process.communicate(timeout=_SLICE)[0]
-        except subprocess.TimeoutExpired:
-            continue
-    raise AccountError(
-        f"external_account.command: {name} did not end within {clock.monotonic() - begun:.0f} s",
-        fix="let it end by itself, without asking anybody anything",
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The program and what it started, if it still runs."""
-    if process.poll() is None:
-        with suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    return finished.output

@@ -8,6 +8,10 @@ Use it from a test module of pytest: derive a class and give it a fixture `rig`.
 
 The suite writes below `rig.zone` only, at names that no other test uses, and looks at the server through the rig, never
 through the provider. It needs the server to show a change at once after `wait_in_sync`.
+
+What a provider's `capabilities` disclaim is not asked of it: many writers at once of one that is neither `PER_VALUE`
+nor `CAS`, the TTL and the judgement of credentials of an `OPAQUE` one, removal of one with `can_remove=False`, more
+values than `max_values`.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from ci_acme.clock import SystemClock
 from ci_acme.errors import DnsCredentialsError, DnsError, ZoneNotFound
-from ci_acme.ports import Clock, Deadline, DnsProvider, Placement, TxtValue, Zone
+from ci_acme.ports import Clock, Concurrency, Deadline, DnsProvider, Placement, TxtValue, Zone
 
 __all__ = ["DnsProviderContract", "DnsRig"]
 
@@ -32,7 +36,10 @@ class DnsRig(Protocol):
 
     @property
     def zone(self) -> str:
-        """The apex of a zone that the good credentials may change."""
+        """The apex of a zone that the good credentials may change.
+
+        A rig MAY have `fresh_name() -> str` for a provider that cannot write at any name in it: one that it can.
+        """
         ...
 
     def provider(self, *, good: bool = True) -> DnsProvider:
@@ -51,11 +58,13 @@ class DnsRig(Protocol):
 class DnsProviderContract:
     """The tests. A subclass gives the fixture `rig`; the class attributes fit them to a provider.
 
-    `seconds` bounds one call of the provider. `writers` is how many threads write at once.
+    `seconds` bounds one call of the provider. `writers` is how many threads write at once. `names` is how many names
+    one call is made with.
     """
 
     seconds: ClassVar[float] = _SECONDS
     writers: ClassVar[int] = 8
+    names: ClassVar[int] = 100
     clock: ClassVar[Clock] = SystemClock()
 
     # --- one writer
@@ -68,14 +77,14 @@ class DnsProviderContract:
         _same(set(rig.values(name)), {"one", "two"}, "both values are served after ensure")
         _same([(p.name, p.value) for p in placements], [(name, "one"), (name, "two")], "a receipt for each value")
         provider.release(placements, deadline=self._deadline())
-        _same(set(rig.values(name)), set(), "nothing is left after release")
+        _left(provider, rig, name, set())
 
     def test_ttl_is_that_of_the_call(self, rig: DnsRig) -> None:
         """A record of ours gets the TTL that the config wants."""
         name = _name(rig)
         provider, zone = self._open(rig, name)
         placements = self._ensure(provider, zone, [TxtValue(name, "value")], ttl=77)
-        _same(dict(rig.values(name)), {"value": 77}, "the TTL of a new record")
+        _served(provider, rig, name, {"value": 77})
         provider.release(placements, deadline=self._deadline())
 
     def test_ensure_twice_is_once(self, rig: DnsRig) -> None:
@@ -96,7 +105,7 @@ class DnsProviderContract:
         for _ in range(2):
             provider.release(placements, deadline=self._deadline())
         provider.release([Placement(zone, name, "never there", created=True)], deadline=self._deadline())
-        _same(set(rig.values(name)), set(), "nothing is left")
+        _left(provider, rig, name, set())
 
     def test_release_works_in_another_process(self, rig: DnsRig) -> None:
         """All that release needs is in the receipt, which survives as JSON."""
@@ -105,18 +114,18 @@ class DnsProviderContract:
         placements = self._ensure(provider, zone, [TxtValue(name, "value")])
         receipts = [_through_json(placement) for placement in placements]
         rig.provider().release(receipts, deadline=self._deadline())
-        _same(set(rig.values(name)), set(), "nothing is left")
+        _left(provider, rig, name, set())
 
     def test_a_hundred_names_at_once(self, rig: DnsRig) -> None:
         """One call takes whatever a certificate can need."""
-        names = [f"_acme-challenge.{secrets.token_hex(4)}.{rig.zone}" for _ in range(100)]
+        names = [_name(rig) for _ in range(self.names)]
         provider, zone = self._open(rig, names[0])
         placements = self._ensure(provider, zone, [TxtValue(name, f"value of {name}") for name in names])
         for name in names[::9]:
             _same(set(rig.values(name)), {f"value of {name}"}, "every name has its value")
         provider.release(placements, deadline=self._deadline())
         for name in names[::9]:
-            _same(set(rig.values(name)), set(), "nothing is left")
+            _left(provider, rig, name, set())
 
     # --- neighbours
 
@@ -126,9 +135,11 @@ class DnsProviderContract:
         rig.plant(name, "foreign", 900)
         provider, zone = self._open(rig, name)
         placements = self._ensure(provider, zone, [TxtValue(name, "ours", ttl=900)])
-        _same(dict(rig.values(name)), {"foreign": 900, "ours": 900}, "both values, with the neighbour's TTL")
+        _served(provider, rig, name, {"foreign": 900, "ours": 900})
         provider.release(placements, deadline=self._deadline())
-        _same(dict(rig.values(name)), {"foreign": 900}, "the neighbour's value alone")
+        _left(provider, rig, name, {"foreign"})
+        if provider.capabilities.can_remove:
+            _served(provider, rig, name, {"foreign": 900})
 
     def test_adopted_value_is_never_released(self, rig: DnsRig) -> None:
         """`created=False` means that it belongs to somebody else."""
@@ -147,6 +158,7 @@ class DnsProviderContract:
         rig.plant(name, "foreign", 300)
         provider, zone = self._open(rig, name)
         room = provider.capabilities.max_values
+        writers = self.writers if provider.capabilities.concurrency in _SHARED else 1
         values = [f"value-{number}" for number in range(40 if room is None else min(40, room - 1))]
         placed: dict[str, Sequence[Placement]] = {}
 
@@ -154,21 +166,21 @@ class DnsProviderContract:
             provider = rig.provider()
             placed[value] = self._ensure(provider, zone, [TxtValue(name, value, ttl=300)])
 
-        _in_threads(self.writers, values, write)
+        _in_threads(writers, values, write)
         _same(set(rig.values(name)), {"foreign", *values}, f"every value of {len(values)} concurrent writers")
         _in_threads(
-            self.writers, values[::2], lambda value: rig.provider().release(placed[value], deadline=self._deadline())
+            writers, values[::2], lambda value: rig.provider().release(placed[value], deadline=self._deadline())
         )
-        _same(set(rig.values(name)), {"foreign", *values[1::2]}, "those that were not released")
+        _left(provider, rig, name, {"foreign", *values[1::2]})
         for value in values[1::2]:
             rig.provider().release(placed[value], deadline=self._deadline())
-        _same(set(rig.values(name)), {"foreign"}, "the neighbour's value alone")
+        _left(provider, rig, name, {"foreign"})
 
     # --- zones and credentials
 
     def test_find_zone(self, rig: DnsRig) -> None:
         """The zone is found with and without help, for names that do not exist."""
-        name = f"_acme-challenge.deep.{secrets.token_hex(4)}.{rig.zone}"
+        name = _name(rig, "deep.")
         for apex in (rig.zone, None):
             zones = rig.provider().zones_for(name, apex, deadline=self._deadline())
             _same([zone.name for zone in zones], [rig.zone], f"the zones of a name below it, apex {apex}")
@@ -196,13 +208,15 @@ class DnsProviderContract:
         name = _name(rig)
         _, zone = self._open(rig, name)
         provider = rig.provider(good=False)
-        attempts: list[Callable[[], Any]] = [
-            lambda: provider.check_access(zone, [name], deadline=self._deadline()),
-            lambda: self._ensure(provider, zone, [TxtValue(name, "value")]),
-            lambda: provider.release([Placement(zone, name, "value", created=True)], deadline=self._deadline()),
-        ]
+        opaque = provider.capabilities.concurrency is Concurrency.OPAQUE
+        attempts: list[Callable[[], Any]] = [lambda: self._ensure(provider, zone, [TxtValue(name, "value")])]
+        if provider.capabilities.can_remove:
+            placement = Placement(zone, name, "value", created=True)
+            attempts.append(lambda: provider.release([placement], deadline=self._deadline()))
+        if not opaque:
+            attempts.append(lambda: provider.check_access(zone, [name], deadline=self._deadline()))
         for attempt in attempts:
-            error = _raises(DnsCredentialsError, attempt)
+            error = _raises(DnsError if opaque else DnsCredentialsError, attempt)
             assert isinstance(error, DnsError)
             assert error.fix, "the error says what to do"
         _same(set(rig.values(name)), set(), "nothing was written")
@@ -229,8 +243,30 @@ class DnsProviderContract:
         return placements
 
 
-def _name(rig: DnsRig) -> str:
-    return f"_acme-challenge.{secrets.token_hex(6)}.{rig.zone}"
+_SHARED: Final = (Concurrency.PER_VALUE, Concurrency.CAS)
+"""What writers that do not know of each other may use at once."""
+_OWN_TTL: Final = (Concurrency.OPAQUE, Concurrency.RING)
+"""What gives records a TTL of its own."""
+
+
+def _name(rig: DnsRig, above: str = "") -> str:
+    fresh: Callable[[], str] | None = getattr(rig, "fresh_name", None)
+    return f"_acme-challenge.{above}{secrets.token_hex(6)}.{rig.zone}" if fresh is None else fresh()
+
+
+def _served(provider: DnsProvider, rig: DnsRig, name: str, wanted: Mapping[str, int]) -> None:
+    """Exactly these values, with their TTL if the provider sets it."""
+    found = dict(rig.values(name))
+    if provider.capabilities.concurrency in _OWN_TTL:
+        _same(set(found), set(wanted), "the values")
+    else:
+        _same(found, dict(wanted), "the values and their TTL")
+
+
+def _left(provider: DnsProvider, rig: DnsRig, name: str, wanted: set[str]) -> None:
+    """After a release: exactly these values; of a provider that cannot remove, these at least."""
+    found = set(rig.values(name))
+    _same(found if provider.capabilities.can_remove else found & wanted, wanted, "what is left after release")
 
 
 def _same(found: object, wanted: object, what: str) -> None:

@@ -23,9 +23,7 @@ def run(tmp_path: Path, program: str, *arguments: str, seconds: float = 20, cloc
     script = tmp_path / "mint.py"
     script.write_text(program)
     command = [sys.executable, str(script), *arguments]
-    return minted(
-        command, "HS256", {"PATH": os.environ["PATH"], "ROLE": "r"}, clock=clock, deadline=Deadline(clock, seconds)
-    )
+    return minted(command, "HS256", {"PATH": os.environ["PATH"], "ROLE": "r"}, deadline=Deadline(clock, seconds))
 
 
 def test_what_it_prints_is_the_binding(tmp_path: Path) -> None:
@@ -65,7 +63,7 @@ def test_what_cannot_be_used_is_said_without_showing_it(tmp_path: Path, program:
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(AccountError, match="No such file"):
-        minted(["/nowhere/mint"], "HS256", {}, clock=CLOCK, deadline=Deadline(CLOCK, 5))
+        minted(["/nowhere/mint"], "HS256", {}, deadline=Deadline(CLOCK, 5))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")

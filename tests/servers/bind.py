@@ -42,6 +42,7 @@ class Bind(Server):
         port: fixed instead of a free one. (named listens on addresses of an interface only: 127.0.0.1. For a server on
             127.0.0.2 take `PowerDns`.)
         minimum: SOA minimum, the time that resolvers may cache "there is no such name".
+        forwards: zone -> `host:port` of another server, which is asked for names in it when a CNAME leads there.
     """
 
     name = "named"
@@ -64,6 +65,7 @@ class Bind(Server):
         recursion: bool = True,
         port: int | None = None,
         minimum: int = 5,
+        forwards: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(directory)
         self.host = "127.0.0.1"
@@ -74,6 +76,7 @@ class Bind(Server):
         self._recursion = recursion
         self._fixed_port = port
         self._minimum = minimum
+        self._forwards = dict(forwards or {})
         self.port = port or 0
         self.statistics_port = 0
         self._write_zones()
@@ -216,11 +219,14 @@ class Bind(Server):
             (self.directory / f"{zone}.zone").write_text(self._zone_text(zone))
         lines = ["$TTL 60", f". SOA ns1.{{0}}. hostmaster.{{0}}. 1 3600 600 86400 {self._minimum}", ". NS ns1.{0}."]
         lines += [f"{zone}. NS ns1.{zone}." for zone in self.zones]
+        lines += [f"{zone}. NS ns1.{{0}}." for zone in self._forwards]
         lines += [f"ns1.{zone}. A {self.host}" for zone in self.zones]
         (self.directory / "root.zone").write_text("\n".join(lines).format(next(iter(self.zones), "invalid")) + "\n")
 
     def _config(self) -> str:
         recursion = "recursion yes; allow-recursion { 127.0.0.0/8; };" if self._recursion else "recursion no;"
+        if self._forwards:
+            recursion += " max-cache-ttl 0; max-ncache-ttl 0;"  # as CAs do: they ask anew for each validation
         parts = [
             f"""options {{
   directory "{self.directory}"; pid-file none; lock-file none; session-keyfile none; geoip-directory none;
@@ -242,4 +248,7 @@ statistics-channels {{ inet {self.host} port {self.statistics_port} allow {{ 127
             rules = self._policies.get(zone, everything)
             policy = f"update-policy {{ {rules} }};" if rules else ""
             parts.append(f'zone "{zone}" {{ type primary; file "{zone}.zone"; {policy} }};')
+        for zone, address in self._forwards.items():
+            host, _, port = address.rpartition(":")
+            parts.append(f'zone "{zone}" {{ type forward; forward only; forwarders {{ {host} port {port}; }}; }};')
         return "\n".join(parts) + "\n"
