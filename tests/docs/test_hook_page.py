@@ -1,4 +1,4 @@
-"""The pages of the providers: their examples are configurations, and the hook that is shown works."""
+"""The hook that the page of `hook` shows works."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ci_acme.clock import SystemClock
-from ci_acme.config.load import load
 from ci_acme.errors import SecretError
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext, TxtValue, Zone
@@ -18,12 +17,6 @@ from ci_acme_providers.hooks.hook import Hook
 from tests.servers.bind import SECRET, Bind
 
 PAGES = Path(__file__).parents[2] / "docs" / "providers"
-BASE = """version: 1
-authorities:
-  letsencrypt: {directory: letsencrypt}
-certificates:
-  web: {names: [www.example.com], stores: [{provider: file, directory: certs}]}
-"""
 
 
 def block(page: str, language: str) -> str:
@@ -31,18 +24,6 @@ def block(page: str, language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
     assert found is not None, f"{page} has no example"
     return found[1]
-
-
-@pytest.mark.parametrize("page", ["powerdns", "acme-dns", "hook", "httpreq", "lexicon"])
-@pytest.mark.parametrize("optional", [False, True], ids=["as it is", "with what is commented out"])
-def test_the_example_is_a_configuration(tmp_path: Path, page: str, optional: bool) -> None:
-    text = block(page, "yaml")
-    if optional:
-        text = re.sub(r"^    # (\w+: [^…]*)$", r"    \1", text, flags=re.MULTILINE)
-    path = tmp_path / "ci-acme.yaml"
-    path.write_text(BASE + text, encoding="utf-8")
-    (entry,) = load(path, overrides={}, environ={}, environment=None).config.dns
-    assert entry.provider == page
 
 
 def no_secrets(reference: str) -> Secret:
