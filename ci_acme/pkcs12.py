@@ -81,6 +81,15 @@ def load(data: bytes, password: Secret | None) -> Bundle:
     return Bundle(Secret(pem), certificate.public_bytes(Encoding.PEM), rest)
 
 
+def trusted(data: bytes, password: Secret | None) -> list[bytes]:
+    """The certificates of a trust store of ours, PEM, in their order. Raises `ValueError`."""
+    try:
+        found = pkcs12.load_pkcs12(data, password.reveal() if password else b"")
+    except Exception:  # as above
+        raise ValueError("is no trust store that the password opens") from None
+    return [entry.certificate.public_bytes(Encoding.PEM) for entry in found.additional_certs]
+
+
 def _with_password(bundle: Bundle, name: str, encryption: KeySerializationEncryption) -> bytes:
     key = load_pem_private_key(bundle.key.reveal(), None)
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -49,7 +50,8 @@ _PEM_SIZE: Final[Mapping[KeyType, int]] = {
 }
 """Bytes of a PKCS#8 key in PEM, at most."""
 _CERTIFICATE_SIZE: Final = 2_300
-_NAME_SIZE: Final = 24
+_NAME_SIZE: Final = 48
+"""Bytes that a name takes in PEM, where only their number is known: names of 33 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,28 @@ class Shape:
         """Whether the key is in it."""
         return any(part in PRIVATE for part in self.fields.values())
 
+    @property
+    def returns_bundle(self) -> bool:
+        """Whether key, leaf and chain come back out of it (`load`)."""
+        parts = set(self.fields.values())
+        return bool(parts & {"combined", "pkcs12"}) or ("key" in parts and self.shows_certificate)
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Whether leaf and chain can be read without a password (`public_part`)."""
+        parts = set(self.fields.values())
+        return bool(parts & {"fullchain", "combined"}) or {"certificate", "chain"} <= parts
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that differ where fields, parts or encoding do: what is stored says what it is."""
+        text = json.dumps([sorted(self.fields.items()), self.base64])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def is_text(self, part: Part) -> bool:
+        """Whether the bytes of a rendered part are ASCII text."""
+        return self.base64 or part not in BINARY
+
 
 def render(bundle: Bundle, shape: Shape, *, name: str, password: Secret | None = None) -> dict[str, bytes]:
     """The bytes of every field; `name` and `password` are for PKCS#12. Raises `ValueError` if that cannot be made."""
@@ -79,29 +103,40 @@ def render(bundle: Bundle, shape: Shape, *, name: str, password: Secret | None =
     return made
 
 
+def as_texts(fields: Mapping[str, bytes], shape: Shape) -> dict[str, str]:
+    """Fields for a store that holds texts: as they are, base64 where they are binary."""
+    return {field: _text(data, shape, shape.fields[field]) for field, data in fields.items()}
+
+
+def of_texts(texts: Mapping[str, Any], shape: Shape) -> dict[str, bytes]:
+    """The inverse of `as_texts`; what is not of the shape is left out. Raises `ValueError` if a field is missing."""
+    found: dict[str, bytes] = {}
+    for field, part in shape.fields.items():
+        text = texts.get(field)
+        if not isinstance(text, str):
+            raise ValueError(f"lacks the field {field}")  # noqa: TRY004 - a wrong content, not a wrong argument
+        found[field] = text.encode() if shape.is_text(part) else _decode(text.encode())
+    return found
+
+
 def as_one(fields: Mapping[str, bytes], shape: Shape) -> bytes:
     """One value for a store that holds one: the only field, or a JSON document with base64 where a part is binary."""
     if shape.single:
         return next(iter(fields.values()))
-    document = {field: _text(data, shape, shape.fields[field]) for field, data in fields.items()}
-    return json.dumps(document, separators=(",", ":")).encode()
+    return json.dumps(as_texts(fields, shape), separators=(",", ":")).encode()
 
 
 def fields_of(value: bytes, shape: Shape) -> dict[str, bytes]:
     """The inverse of `as_one`. Raises `ValueError` if it is something else."""
     if shape.single:
         return {next(iter(shape.fields)): value}
-    document: Any = json.loads(value)
+    try:
+        document: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        document = None  # the parser's words quote what it read
     if not isinstance(document, Mapping):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - a wrong content, not a wrong argument
-    found: dict[str, bytes] = {}
-    for field, part in shape.fields.items():
-        text = document.get(field)
-        if not isinstance(text, str):
-            raise ValueError(f"lacks the field {field}")  # noqa: TRY004 - a wrong content, not a wrong argument
-        binary = part in BINARY and not shape.base64
-        found[field] = _decode(text.encode()) if binary else text.encode()
-    return found
+    return of_texts(document, shape)
 
 
 def load(fields: Mapping[str, bytes], shape: Shape, password: Secret | None = None) -> Bundle | None:
@@ -109,36 +144,67 @@ def load(fields: Mapping[str, bytes], shape: Shape, password: Secret | None = No
     key: bytes | None = None
     certificates: list[bytes] = []
     for field, part in shape.fields.items():
-        data = fields[field]
-        if shape.base64:
-            data = _decode(data)
+        data = _plain(fields[field], shape)
         if part == "pkcs12":
             found = _open_pkcs12(data, password)
             key, certificates = found.key.reveal(), [found.certificate, *pem_blocks(found.chain, "CERTIFICATE")]
         elif part != "truststore":
             key = next(iter(_keys(data)), key)
-            if part in {"certificate", "fullchain", "combined"}:
-                certificates = _longer(certificates, list(pem_blocks(data, "CERTIFICATE")))
-    if "chain" in shape.fields.values() and len(certificates) == 1:
-        field = next(field for field, part in shape.fields.items() if part == "chain")
-        data = _decode(fields[field]) if shape.base64 else fields[field]
-        certificates += pem_blocks(data, "CERTIFICATE")
-    if key is None or not certificates:
+    certificates = certificates or _certificates(fields, shape)
+    if key is None or not certificates or not shape.returns_bundle:
         return None
     return Bundle(Secret(key), certificates[0], b"".join(certificates[1:]))
 
 
+def recover(values: Iterable[bytes], sha256: str, password: Secret | None = None) -> Bundle | None:
+    """The bundle whose leaf has this SHA-256 out of values of whatever shape; None if it is not whole there.
+
+    It is for content of a shape that the config does not ask for any more.
+    """
+    found = [plain for value in values for plain in _decoded(value)]
+    chains = [list(pem_blocks(data, "CERTIFICATE")) for data in found]
+    keys = {key for data in found for key in _keys(data)}
+    leaves = [chain for chain in chains if chain and fingerprint(chain[0]) == sha256]
+    if len(keys) == 1 and leaves:
+        best = max(leaves, key=len)
+        others = [chain for chain in chains if chain and chain not in leaves]
+        rest = best[1:] or max(others, key=len, default=[])
+        return Bundle(Secret(keys.pop()), best[0], b"".join(rest))
+    for data in found:
+        try:
+            bundle = _open_pkcs12(data, password)
+        except ValueError:
+            continue
+        if fingerprint(bundle.certificate) == sha256:
+            return bundle
+    return None
+
+
+def same(fields: Mapping[str, bytes], bundle: Bundle, shape: Shape, password: Secret | None = None) -> bool:
+    """Whether stored fields are what `render` makes of the bundle, however often PKCS#12 is salted anew."""
+    if set(fields) != set(shape.fields):
+        return False
+    try:
+        return all(_holds(_plain(fields[field], shape), bundle, part, password) for field, part in shape.fields.items())
+    except ValueError:
+        return False
+
+
 def public_part(fields: Mapping[str, bytes], shape: Shape) -> tuple[bytes, bytes] | None:
-    """The leaf and the rest of the chain, PEM, of fields that hold them."""
-    bundle_like = [
-        _decode(fields[field]) if shape.base64 else fields[field]
-        for field, part in shape.fields.items()
-        if part in {"fullchain", "combined", "certificate", "chain"}
-    ]
-    found: list[bytes] = []
-    for data in bundle_like:
-        found += [block for block in pem_blocks(data, "CERTIFICATE") if block not in found]
+    """The leaf and the rest of the chain, PEM, of fields that hold them. Raises `ValueError` for broken base64."""
+    found = _certificates(fields, shape)
     return (found[0], b"".join(found[1:])) if found else None
+
+
+def fingerprint(pem: bytes) -> str | None:
+    """The SHA-256 of the first certificate in a PEM text, lower-case hex; None if there is none."""
+    block = next(iter(pem_blocks(pem, "CERTIFICATE")), None)
+    if block is None:
+        return None
+    try:
+        return hashlib.sha256(binascii.a2b_base64(b"".join(block.splitlines()[1:-1]))).hexdigest()
+    except binascii.Error:
+        return None
 
 
 def pem_blocks(data: bytes, label: str) -> Iterable[bytes]:
@@ -148,27 +214,28 @@ def pem_blocks(data: bytes, label: str) -> Iterable[bytes]:
             yield match[0].rstrip() + b"\n"
 
 
-def estimate(shape: Shape, key: KeyType, names: int) -> int:
-    """About how many bytes a bundle of this key type with so many names and two intermediates will take as one value.
+def estimate(shape: Shape, key: KeyType, names: int | Sequence[str]) -> int:
+    """About how many bytes a bundle of this key type and these names, with two intermediates, takes as one value.
 
-    Rather too many than too few: an order is not spent on what will not fit.
+    Rather too many than too few: an order is not spent on what will not fit. `names` may be their number alone.
     """
-    leaf = _CERTIFICATE_SIZE + names * _NAME_SIZE + (_PEM_SIZE[key] // 2)
+    listed = names * _NAME_SIZE if isinstance(names, int) else sum((len(name) + 3) * 4 // 3 + 2 for name in names)
+    leaf = _CERTIFICATE_SIZE + listed + (_PEM_SIZE[key] // 2)
     chain = 2 * _CERTIFICATE_SIZE
-    sizes: dict[str, int] = {
+    sizes: dict[Part, int] = {
         "key": _PEM_SIZE[key],
         "certificate": leaf,
         "chain": chain,
         "fullchain": leaf + chain,
         "combined": leaf + chain + _PEM_SIZE[key],
-        "pkcs12": int((leaf + chain + _PEM_SIZE[key]) * 0.8) + 400,
+        "pkcs12": int((leaf + chain + _PEM_SIZE[key]) * 0.8) + 1_000,
         "truststore": chain,
     }
     total = 0
     for part in shape.fields.values():
-        encoded = shape.base64 or (part in BINARY and not shape.single)
+        encoded = shape.base64 or not (shape.is_text(part) or shape.single)
         total += int(sizes[part] * 4 / 3) + 4 if encoded else sizes[part]
-    return total + (0 if shape.single else sum(len(field) + 6 for field in shape.fields) + total // 50)
+    return total + (0 if shape.single else sum(len(json.dumps(field)) + 6 for field in shape.fields) + total // 50)
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
@@ -197,14 +264,40 @@ def _keys(data: bytes) -> Iterable[bytes]:
         yield from pem_blocks(data, label)
 
 
-def _longer(one: list[bytes], other: list[bytes]) -> list[bytes]:
-    return other if len(other) > len(one) else one
+def _plain(data: bytes, shape: Shape) -> bytes:
+    return _decode(data) if shape.base64 else data
+
+
+def _certificates(fields: Mapping[str, bytes], shape: Shape) -> list[bytes]:
+    """Leaf first, then the chain, from the first field that has both, else from one that has each."""
+    by_part = {part: _plain(fields[field], shape) for field, part in shape.fields.items() if part not in BINARY}
+    whole = by_part.get("fullchain") or by_part.get("combined")
+    if whole is None:
+        whole = by_part.get("certificate", b"") + (by_part.get("chain", b"") if "certificate" in by_part else b"")
+    return list(pem_blocks(whole, "CERTIFICATE"))
+
+
+def _holds(data: bytes, bundle: Bundle, part: Part, password: Secret | None) -> bool:
+    if part not in BINARY:
+        return data == _part(bundle, part, "", None)
+    from ci_acme import pkcs12
+
+    if part == "pkcs12":
+        return pkcs12.load(data, password) == bundle
+    return pkcs12.trusted(data, password) == list(pem_blocks(bundle.chain or bundle.certificate, "CERTIFICATE"))
+
+
+def _decoded(value: bytes) -> Iterable[bytes]:
+    """A value as it is and, if it is base64, what that stands for."""
+    yield value
+    try:
+        yield _decode(value)
+    except ValueError:
+        return
 
 
 def _text(data: bytes, shape: Shape, part: Part) -> str:
-    if part in BINARY and not shape.base64:
-        return base64.b64encode(data).decode("ascii")
-    return data.decode("ascii")
+    return (data if shape.is_text(part) else base64.b64encode(data)).decode("ascii")
 
 
 def _decode(data: bytes) -> bytes:

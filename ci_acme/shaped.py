@@ -1,0 +1,166 @@
+"""What stores of certificates in shapes share: rendering, passwords, and a platform's refusals as the port's errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from ci_acme import shapes
+from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
+from ci_acme.model.material import Bundle
+from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.secret import Secret
+from ci_acme.ports import Deadline, ProviderContext
+from ci_acme.wire import Unreachable
+
+if TYPE_CHECKING:
+    from ci_acme.settings import ShapedSettings  # pydantic, which the caller has loaded
+
+_PENDING: Final = "ci-acme/pending/1"
+_PENDING_FIELDS: Final = ("spec_digest", "authority", "account", "order")
+
+AGAIN: Final = "; run again: it is delivered without a new order"
+"""Ends the fix of what fails after the certificate was issued."""
+
+
+class Refused(Exception):
+    """A platform said no. `reason` is what it said, `fix` what to do; neither holds a secret."""
+
+    def __init__(self, reason: str, *, fix: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fix = fix
+        self.details = details or {}
+
+
+class ShapedStore:
+    """Base of a `ports.CertificateStore` whose settings are `ShapedSettings`. It keeps no order under way.
+
+    `PROVIDER` is its name in the config. A subclass says where it writes (`target`), and does it.
+    """
+
+    PROVIDER: ClassVar[str]
+
+    def __init__(self, settings: ShapedSettings, context: ProviderContext) -> None:
+        self.context = context
+        self.shape = settings.made
+        self._password_reference = settings.pkcs12_password
+
+    @property
+    def provider(self) -> str:
+        """Its name in the config."""
+        return self.PROVIDER
+
+    @property
+    def target(self) -> str:
+        """What the result document shows."""
+        raise NotImplementedError
+
+    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
+        """Not supported: `capabilities.holds_pending` is False."""
+        del pending, deadline
+        raise DeliveryError(f"{self.target} keeps no order under way", fix="report this: it is a defect")
+
+    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
+        """Nothing."""
+        del deadline
+        return None  # noqa: RET501 - for those who keep something, and mypy
+
+    def unstage(self, *, deadline: Deadline) -> None:
+        """Nothing to forget."""
+        del deadline
+
+    def password(self) -> Secret | None:
+        """The password of PKCS#12 files; None for the empty one. Raises `SecretError`."""
+        if self._password_reference is None:
+            return None
+        password = self.context.secrets(self._password_reference)
+        if not password.reveal().isascii():
+            raise SecretError(
+                f"the password in {self._password_reference} is not ASCII, and Java reads no other PKCS#12 password",
+                fix="choose a password of ASCII characters",
+            )
+        return password
+
+    def rendered(self, bundle: Bundle) -> dict[str, bytes]:
+        """The fields of the shape. Raises `Refused`."""
+        try:
+            return shapes.render(bundle, self.shape, name=self.context.certificate, password=self.password())
+        except ValueError:  # its text and its frames are about the key
+            raise Refused(
+                "the key and chain cannot be written in this shape", fix="choose another shape, or a key of type EC"
+            ) from None
+
+    def require_size(self, size: int, most: int) -> None:
+        """Raises `Refused` for what the platform would not take."""
+        if size > most:
+            raise Refused(
+                f"a certificate in this shape takes {size} bytes, and the platform takes {most}",
+                fix="use an EC key, fewer names, or a shape with fewer parts",
+                details={"bytes": size, "max_bytes": most},
+            )
+
+    @contextmanager
+    def errors(self, error: type[CiAcmeError], verb: str) -> Generator[None]:
+        """Turn what the platform, the network and secret references say into the port's error."""
+        again = AGAIN if issubclass(error, DeliveryError) else ""
+        details = {"provider": self.provider, "target": self.target}
+        try:
+            yield
+        except Refused as reason:
+            raise error(
+                f"cannot {verb} {self.target}: {reason.reason}",
+                fix=reason.fix + again,
+                details={**details, **reason.details},
+            ) from None
+        except Unreachable as reason:
+            raise error(
+                f"cannot {verb} {self.target}: {reason}",
+                fix="check the address, the network and the server" + again,
+                details=details,
+            ) from None
+        except SecretError as reason:
+            raise error(
+                f"cannot {verb} {self.target}: {reason.message}", fix=reason.fix + again, details=details
+            ) from None
+
+
+def metadata_of(text: object) -> Metadata | None:
+    """The metadata that a JSON text holds; None if it holds something else."""
+    document = _object(text)
+    try:
+        return None if document is None else Metadata.from_json(document)
+    except ValueError:
+        return None
+
+
+def pending_text(pending: PendingOrder) -> str:
+    """An order under way as JSON. It holds the key."""
+    document = {"schema": _PENDING, **{field: getattr(pending, field) for field in _PENDING_FIELDS}}
+    document["key"] = pending.key.reveal().decode("ascii")
+    if pending.certificate is not None:
+        document["certificate"] = pending.certificate.decode("ascii")
+    return json.dumps(document)
+
+
+def pending_of(text: object) -> PendingOrder | None:
+    """The inverse of `pending_text`; None for anything else."""
+    document = _object(text)
+    if document is None or document.get("schema") != _PENDING:
+        return None
+    fields = (*_PENDING_FIELDS, "key")
+    values = {field: document[field] for field in fields if isinstance(document.get(field), str)}
+    if len(values) < len(fields):
+        return None
+    key, certificate = Secret(values.pop("key").encode()), document.get("certificate")
+    return PendingOrder(**values, key=key, certificate=certificate.encode() if isinstance(certificate, str) else None)
+
+
+def _object(text: object) -> dict[str, Any] | None:
+    try:
+        document = json.loads(text) if isinstance(text, (str, bytes)) else None
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
