@@ -10,7 +10,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -26,8 +26,9 @@ Address = tuple[Any, ...]
 class TlsTrust:
     """The TLS context of a pool, made at the first https connection: loading the system's roots takes milliseconds."""
 
-    def __init__(self, bundle: Path | None) -> None:
+    def __init__(self, bundle: Path | None, make: Callable[[], ssl.SSLContext] | None = None) -> None:
         self.bundle = bundle
+        self._make = make
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 
@@ -35,7 +36,10 @@ class TlsTrust:
         """Raises `ConfigError` if there is nothing to trust."""
         with self._lock:
             if self._context is None:
-                self._context = _system_trust() if self.bundle is None else _bundle_trust(self.bundle)
+                if self._make is not None:
+                    self._context = self._make()
+                else:
+                    self._context = _system_trust() if self.bundle is None else _bundle_trust(self.bundle)
                 self._context.sslsocket_class = BoundedTlsSocket
             return self._context
 

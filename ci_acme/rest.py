@@ -16,12 +16,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ci_acme.errors import ConfigError
 from ci_acme.ports import Clock, Deadline
 from ci_acme.wire import Reply, Request, Unreachable, Wire
+
+if TYPE_CHECKING:
+    import ssl
 
 _THROTTLED: Final = 429
 _FAILED: Final = frozenset({500, 502, 503, 504, *range(520, 528)})
@@ -85,8 +88,9 @@ class RestClient:
     """The API at one base URL, with the headers that every request carries. Thread-safe.
 
     `authorise` gives the headers that hold a credential or a signature, at the last moment. `ca_bundle` is what TLS is
-    trusted by instead of the system's roots. Plain http is for loopback alone, unless `plain` says otherwise: a token
-    is never sent in the clear by mistake. Raises `ConfigError` for such a URL.
+    trusted by instead of the system's roots; `tls` makes the whole context, for those who show a certificate of their
+    own. Plain http is for loopback alone, unless `plain` says otherwise: a token is never sent in the clear by mistake.
+    Raises `ConfigError` for such a URL.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class RestClient:
         headers: Mapping[str, str] | None = None,
         authorise: Authorise | None = None,
         ca_bundle: Path | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         plain: bool = False,
     ) -> None:
         self.base = base.rstrip("/")
@@ -103,7 +108,7 @@ class RestClient:
         self._headers = {"Accept": "application/json", "User-Agent": "ci-acme", **(headers or {})}
         self._authorise = authorise
         require_https(self.base, plain=plain)
-        self._wire = Wire(ca_bundle)
+        self._wire = Wire(ca_bundle, tls)
         weakref.finalize(self, self._wire.close)
 
     @property

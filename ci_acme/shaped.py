@@ -66,7 +66,7 @@ class ShapedStore:
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         """Nothing."""
         del deadline
-        return None  # noqa: RET501 - for those who keep something, and mypy
+        return None
 
     def unstage(self, *, deadline: Deadline) -> None:
         """Nothing to forget."""

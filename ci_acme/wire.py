@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -52,11 +52,12 @@ class Reply:
 class Wire:
     """Keep-alive connections, by https and by http alike: who may be spoken to by http is for the caller to say.
 
-    Thread-safe; `HTTPS_PROXY` and `NO_PROXY` are honoured for https. `ca_bundle` replaces the system's roots.
+    Thread-safe; `HTTPS_PROXY` and `NO_PROXY` are honoured for https. `ca_bundle` replaces the system's roots; `tls`
+    makes the whole context instead, with a client certificate perhaps.
     """
 
-    def __init__(self, ca_bundle: Path | None = None) -> None:
-        self._trust = TlsTrust(ca_bundle)
+    def __init__(self, ca_bundle: Path | None = None, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        self._trust = TlsTrust(ca_bundle, tls)
         self._dialer = Dialer()
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[Connection]] = {}

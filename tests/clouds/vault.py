@@ -1,8 +1,8 @@
 """A strict fake of Vault's HTTP API: KV engines of both versions, policies, namespaces, logins by JWT and by AppRole.
 
 Semantics are those of the KV plug-in's code (check-and-set, custom metadata, deletion) and of Vault's documentation
-(capabilities, the most specific rule wins). What a real server would refuse is refused: an unknown option, metadata that
-are too long, a merge patch without its content type.
+(capabilities, the most specific rule wins). What a real server would refuse is refused: an unknown option, metadata
+that are too long, a merge patch without its content type.
 """
 
 from __future__ import annotations

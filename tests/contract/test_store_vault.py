@@ -82,7 +82,12 @@ class TestVaultStore(StoreContract):
     def plant_foreign(self) -> bool:
         body = {"data": {"password": "somebody's"}}
         self.vault.handle(
-            Call("POST", f"/v1/{PATH.replace('secret/', 'secret/data/')}", headers=HEADERS, body=json.dumps(body).encode())
+            Call(
+                "POST",
+                f"/v1/{PATH.replace('secret/', 'secret/data/')}",
+                headers=HEADERS,
+                body=json.dumps(body).encode(),
+            )
         )
         return True
 
