@@ -284,9 +284,11 @@ class CompanionStore(ShapedStore):
         self.settle(deadline)
         if not self._is_by(after, writer) or not self._is_by(self.look(deadline), writer):
             return None
+        marks = {name: after.marks.get(name, "") for name in values}
+        if self.MARKS and set(marks.values()) != {mark}:
+            return None
         for name in set(after.marks) - set(values):
             self.remove(name, deadline)  # a field of an earlier shape
-        marks = {name: after.marks.get(name, "") for name in values}
         self.put_companion(Companion(self._claim(metadata, marks), None, writer).to_text(), deadline)
         final = self.look(deadline)
         claim = final.claim()
@@ -313,14 +315,17 @@ class CompanionStore(ShapedStore):
         texts = shapes.as_texts(fields, self.shape)
         return dict(zip(self.names(), texts.values(), strict=True))
 
+    def fields_of(self, values: Mapping[str, str]) -> dict[str, bytes]:
+        """The fields that values of our shape hold. Raises `ValueError` if they are of another."""
+        if self._document:
+            return shapes.fields_of(values.get(self.name, "").encode(), self.shape)
+        texts = {part: values.get(name) for part, name in zip(self.shape.fields, self.names(), strict=True)}
+        return shapes.of_texts(texts, self.shape)
+
     def _bundle(self, values: Mapping[str, str], claim: Claim) -> Bundle | None:
         try:
-            if self._document:
-                fields = shapes.fields_of(values[self.name].encode(), self.shape)
-            else:
-                fields = shapes.of_texts(dict(zip(self.shape.fields, map(values.get, self.names()))), self.shape)  # noqa: B905 - of one shape
-            return shapes.load(fields, self.shape, self.password())
-        except (KeyError, ValueError):
+            return shapes.load(self.fields_of(values), self.shape, self.password())
+        except ValueError:
             return shapes.recover([text.encode() for text in values.values()], claim.metadata.sha256, self.password())
 
     def _require_ours(self, seen: Seen) -> None:

@@ -31,7 +31,7 @@ from tests.clouds.api import Answer, Call, FakeApi
 
 DESCRIPTION = Path(__file__).parent / "data" / "github-actions.openapi.json"
 TOKEN = "github_pat_of_the_fake"
-SPEED = 20
+SPEED = 40
 LIMIT = 48 * 1024
 _BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
