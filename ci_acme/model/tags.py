@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Final
@@ -27,10 +28,11 @@ def to_tags(
 ) -> dict[str, str]:
     """Tags for the metadata, at most `most` with values of at most `length` characters.
 
-    The alphabet is that of base64url without padding, or, with `lower`, `a-z2-7` (Google's labels). Raises `ValueError`
-    if the metadata do not fit even without names.
+    The alphabet is that of base64url without padding, or, with `lower`, `a-z2-7` (Google's labels); what
+    platforms do not take of the certificate's name is `-`. Raises `ValueError` if they do not fit even without names.
     """
-    people = {MANAGED: metadata.name[:length]}
+    name = metadata.name[:length].lower() if lower else metadata.name[:length]
+    people = {MANAGED: re.sub(r"[^a-z0-9_-]" if lower else r"[^A-Za-z0-9_.:/=+@ -]", "-", name)}
     if date:
         text = format_time(metadata.not_after)
         people["ci-acme-not-after"] = text.replace(":", "-").lower() if lower else text
