@@ -209,6 +209,9 @@ class CompanionStore(ShapedStore):
         """Write companion, values and companion, until all three are ours."""
         with self.errors(DeliveryError, "write"):
             values = self._values(bundle)
+            most = self.capabilities.max_bytes
+            for value in values.values() if most is not None else ():
+                self.require_size(len(value), most or 0)
             for attempt in range(_TRIES):
                 if attempt:
                     deadline.clock.sleep(_PAUSE * attempt * (1 + secrets.randbelow(100) / 100))
@@ -217,7 +220,7 @@ class CompanionStore(ShapedStore):
                 claim = seen.claim()
                 finished = seen.companion is not None and seen.companion.following is None
                 if claim is not None and finished and claim == self._claim(metadata, claim.marks):
-                    return self._version(seen)
+                    return self._version(claim)
                 version = self._write(seen, values, metadata, deadline)
                 if version is not None:
                     return version
@@ -271,7 +274,7 @@ class CompanionStore(ShapedStore):
         if claim is None:
             return Unusable(f"it was changed since {self.companion_name} was written, or its writer was stopped")
         lacks = None if claim.shape == self.shape.fingerprint else "the shape that the config asks for"
-        return Present(None, b"", claim.metadata, self._version(seen), lacks)
+        return Present(None, b"", claim.metadata, self._version(claim), lacks)
 
     def _write(self, seen: Seen, values: Mapping[str, str], metadata: Metadata, deadline: Deadline) -> str | None:
         """Once; the version if everything is ours then, None if somebody else has written meanwhile."""
@@ -296,7 +299,7 @@ class CompanionStore(ShapedStore):
             return None
         if final.values is not None and {name: final.values.get(name) for name in values} != dict(values):
             raise Refused("what was read back is not what was written", fix="see who else writes it")
-        return self._version(final)
+        return self._version(claim)
 
     @staticmethod
     def _is_by(seen: Seen, writer: str) -> bool:
@@ -305,8 +308,9 @@ class CompanionStore(ShapedStore):
     def _claim(self, metadata: Metadata, marks: Mapping[str, str]) -> Claim:
         return Claim(metadata, self.shape.fingerprint, marks)
 
-    def _version(self, seen: Seen) -> str | None:
-        return seen.marks.get(self.names()[0])
+    @staticmethod
+    def _version(claim: Claim) -> str | None:
+        return next(iter(claim.marks.values()), None)
 
     def _values(self, bundle: Bundle) -> dict[str, str]:
         fields = self.rendered(bundle)

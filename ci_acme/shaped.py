@@ -12,7 +12,7 @@ from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Deadline, ProviderContext
+from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.wire import Unreachable
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class ShapedStore:
     @property
     def target(self) -> str:
         """What the result document shows."""
+        raise NotImplementedError
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What it can promise."""
         raise NotImplementedError
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:

@@ -130,10 +130,7 @@ def fields_of(value: bytes, shape: Shape) -> dict[str, bytes]:
     """The inverse of `as_one`. Raises `ValueError` if it is something else."""
     if shape.single:
         return {next(iter(shape.fields)): value}
-    try:
-        document: Any = json.loads(value)
-    except (ValueError, RecursionError):
-        document = None  # the parser's words quote what it read
+    document = _json(value)
     if not isinstance(document, Mapping):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - a wrong content, not a wrong argument
     return of_texts(document, shape)
@@ -288,12 +285,26 @@ def _holds(data: bytes, bundle: Bundle, part: Part, password: Secret | None) -> 
 
 
 def _decoded(value: bytes) -> Iterable[bytes]:
-    """A value as it is and, if it is base64, what that stands for."""
+    """The texts in a value if it is a JSON object, else the value as it is, and what it stands for if it is base64."""
+    document = _json(value)
+    if isinstance(document, Mapping):
+        for text in document.values():
+            if isinstance(text, str):
+                yield from _decoded(text.encode())
+        return
     yield value
     try:
         yield _decode(value)
     except ValueError:
         return
+
+
+def _json(value: bytes) -> Any:
+    """What a JSON text says; None if it is none: the parser's words quote what it read."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(data: bytes, shape: Shape, part: Part) -> str:

@@ -107,11 +107,12 @@ def test_the_public_part_is_leaf_and_chain(shape: Shape) -> None:
 @given(shapes, st.integers(0, 2))
 def test_a_bundle_is_recovered_from_another_shape(shape: Shape, which: int) -> None:
     bundle = bundles()[which]
-    values = render(bundle, shape, name="web", password=PASSWORD).values()
+    values = list(render(bundle, shape, name="web", password=PASSWORD).values())
     sha256 = fingerprint(bundle.certificate)
     assert sha256 is not None
     if shape.returns_bundle:
         assert recover(values, sha256, PASSWORD) == bundle
+        assert recover([as_one(dict(zip(shape.fields, values, strict=True)), shape)], sha256, PASSWORD) == bundle
     assert recover(values, "0" * 64, PASSWORD) is None
 
 

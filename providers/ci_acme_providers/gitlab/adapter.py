@@ -82,7 +82,6 @@ class GitlabStore(CompanionStore):
         """Change each variable, or make it."""
         settings = self._settings
         for name, value in values.items():
-            self.require_size(len(value), self.capabilities.max_bytes or len(value))
             body = {
                 "key": name,
                 "value": value,
