@@ -1,4 +1,4 @@
-"""The store `kubernetes` keeps the contract of stores, on a strict fake over TLS."""
+"""The store `kubernetes` keeps the contract of stores, on a strict fake over TLS (real ones: test_real_stores.py)."""
 
 from __future__ import annotations
 
