@@ -9,7 +9,6 @@ wins, with its values and its companion together.
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from ci_acme.settings import ShapedSettings  # pydantic, which the caller has loaded
 
 SCHEMA: Final = "ci-acme/companion/1"
-SUFFIX: Final = "METADATA"
-"""Of the companion's name: `TLS_METADATA`."""
-
 _TRIES: Final = 6
 _LOOKS: Final = 20
 """A look is several requests: a writer may be between them."""
@@ -140,9 +136,9 @@ class CompanionStore(ShapedStore):
     def __init__(self, settings: ShapedSettings, context: ProviderContext, *, name: str, adopt: bool) -> None:
         super().__init__(settings, context)
         self.name = name
-        self.companion_name = f"{name}_{SUFFIX}"
+        self.companion_name = shapes.companion_name(name)
         self._adopt = adopt
-        self._document = is_document(settings)
+        self._document = shapes.is_document(settings.shape or settings.SHAPE, settings.fields)
 
     # --- what a subclass does: raises `Refused`, `SecretError`, `ci_acme.wire.Unreachable`
 
@@ -182,7 +178,7 @@ class CompanionStore(ShapedStore):
         """The names of the values."""
         if self.shape.single or self._document:
             return [self.name]
-        return [value_name(self.name, part) for part in self.shape.fields]
+        return [shapes.value_name(self.name, part) for part in self.shape.fields]
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the companion says, if it speaks of the values that are there."""
@@ -339,26 +335,3 @@ class CompanionStore(ShapedStore):
                 f"{', '.join(found)} is there and was not written by ci-acme",
                 fix="set adopt: true in the store, or choose another name",
             )
-
-
-def is_document(settings: ShapedSettings) -> bool:
-    """Whether several fields are one value."""
-    return settings.fields is None and (settings.shape or settings.SHAPE) == "json"
-
-
-def value_name(name: str, part: str) -> str:
-    """The name of the value for a field: `TLS_TLS_KEY` for the field `tls.key` of `TLS`."""
-    return f"{name}_{re.sub('[^A-Za-z0-9]', '_', part).upper()}"
-
-
-def name_problem(settings: ShapedSettings, name: str) -> str | None:
-    """Why the fields of these settings cannot be values of their own; None if they can."""
-    fields = list(settings.made.fields)
-    if is_document(settings) or len(fields) == 1:
-        return None
-    names = [value_name(name, part) for part in fields]
-    if len(set(names)) < len(names):
-        return f"two fields have the same name there: {', '.join(names)}"
-    if f"{name}_{SUFFIX}" in names:
-        return f"{name}_{SUFFIX} is taken by ci-acme"
-    return None

@@ -235,6 +235,32 @@ def estimate(shape: Shape, key: KeyType, names: int | Sequence[str]) -> int:
     return total + (0 if shape.single else sum(len(json.dumps(field)) + 6 for field in shape.fields) + total // 50)
 
 
+# --- values of their own -----------------------------------------------------------------------------------------
+
+
+def is_document(shape: ShapeName, fields: Mapping[str, Part] | None) -> bool:
+    """Whether several fields are one value in a store whose values stand alone, such as variables: `json` is."""
+    return fields is None and shape == "json"
+
+
+def value_name(name: str, field: str) -> str:
+    """The name of the value for a field: `TLS_TLS_KEY` for the field `tls.key` of `TLS`."""
+    return f"{name}_{re.sub('[^A-Za-z0-9]', '_', field).upper()}"
+
+
+def companion_name(name: str) -> str:
+    """The name of what says what a value holds: `TLS_METADATA`."""
+    return f"{name}_METADATA"
+
+
+def name_problem(name: str, fields: Iterable[str]) -> str | None:
+    """Why these fields cannot be values of their own; None if they can."""
+    names = [value_name(name, field) for field in fields]
+    if len(set(names)) < len(names):
+        return f"two fields have the same name there: {', '.join(names)}"
+    return f"{companion_name(name)} is taken by ci-acme" if companion_name(name) in names else None
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 

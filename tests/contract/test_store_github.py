@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
@@ -54,7 +53,7 @@ class TestGithubStore(StoreContract):
         assert shapes.load(shapes.fields_of(value.encode(), shape), shape) == bundle
 
     def failing_writes(self) -> AbstractContextManager[None]:
-        return failing(self.github, is_write, refuse(Answer.of({"message": "Server Error"}, 500)))
+        return failing(self.github, is_write, refuse(Answer.of({"message": "Server Error"}, 507)))
 
     def lost_reply(self) -> AbstractContextManager[None]:
         return failing(self.github, is_write, lose_reply, times=1)
@@ -85,18 +84,3 @@ class TestGithubStore(StoreContract):
 class TestGithubStoreOfAnEnvironment(TestGithubStore):
     settings: ClassVar = {"repository": "octo/site", "environment": "live site", "shape": "json"}
     place: ClassVar = "/repos/octo/site/environments/live site"
-
-
-class TestGithubStoreOfAnOrganisation(TestGithubStore):
-    settings: ClassVar = {
-        "organization": "octo",
-        "visibility": "selected",
-        "selected_repository_ids": [1, 2],
-        "base64": True,
-    }
-    place: ClassVar = "/orgs/octo"
-
-    def plant_foreign(self) -> bool:
-        variables = self.github.places[self.place].variables
-        self.github._store(variables, "SITE_TLS_METADATA", json.dumps("mine"), {"visibility": "all"})
-        return super().plant_foreign()

@@ -38,7 +38,7 @@ class TestGitlabStore(StoreContract):
         return GitlabStore(settings, context({"env:TOKEN": TOKEN, "env:P12": "changeit"}))
 
     def failing_writes(self) -> AbstractContextManager[None]:
-        return failing(self.gitlab, is_write, refuse(Answer.of({"message": "500 Internal Server Error"}, 500)))
+        return failing(self.gitlab, is_write, refuse(Answer.of({"message": "500 Internal Server Error"}, 507)))
 
     def lost_reply(self) -> AbstractContextManager[None]:
         return failing(self.gitlab, is_write, lose_reply, times=1)

@@ -53,7 +53,7 @@ class TestKubernetesStore(StoreContract):
         return KubernetesStore(settings, context({"env:TOKEN": ADMIN, "env:P12": "changeit"}))
 
     def failing_writes(self) -> AbstractContextManager[None]:
-        return failing(self.cluster, is_write, refuse(Answer.of({"kind": "Status", "reason": "InternalError"}, 500)))
+        return failing(self.cluster, is_write, refuse(Answer.of({"kind": "Status", "reason": "InternalError"}, 507)))
 
     def lost_reply(self) -> AbstractContextManager[None]:
         return failing(self.cluster, is_write, lose_reply, times=1)

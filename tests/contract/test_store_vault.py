@@ -54,7 +54,7 @@ class TestVaultStore(StoreContract):
         return VaultStore(settings, context({"env:TOKEN": self.token, "env:P12": "changeit"}))
 
     def failing_writes(self) -> AbstractContextManager[None]:
-        return failing(self.vault, is_write, refuse(Answer.of({"errors": ["no space left on device"]}, 500)))
+        return failing(self.vault, is_write, refuse(Answer.of({"errors": ["no space left on device"]}, 507)))
 
     def lost_reply(self) -> AbstractContextManager[None]:
         return failing(self.vault, is_write, lose_reply, times=1)

@@ -134,7 +134,7 @@ def test_one_certificate_reaches_four_platforms_and_is_kept_there(lab: Lab, clou
 
 
 def test_what_only_one_platform_refused_is_delivered_without_an_order(lab: Lab, clouds: Clouds) -> None:
-    problem = refuse(Answer.of({"message": "500"}, 500))
+    problem = refuse(Answer.of({"message": "500"}, 507))
     with failing(clouds.github, lambda call: call.method == "PUT", problem):
         first = issue(lab, 6).certificate
     assert [store["action"] for store in first["stores"]] == ["written", "written", "failed", "written"]

@@ -99,7 +99,7 @@ def test_a_shape_of_several_fields_is_several_secrets_and_the_old_ones_go(github
 def test_a_run_that_died_while_it_wrote_is_told_apart(github: FakeGitHub) -> None:
     old = publish(make(github))
     bundle = make_bundle()
-    no = refuse(Answer.of({"message": "gone"}, 500))
+    no = refuse(Answer.of({"message": "gone"}, 507))
     with failing(github, lambda call: call.method == "PUT", no), pytest.raises(DeliveryError):
         publish(make(github), bundle)
     state = make(github).read(deadline=soon())
@@ -159,7 +159,7 @@ def test_a_secret_that_is_gone_is_absent_and_is_written_again(github: FakeGitHub
 def test_what_is_too_long_is_refused_before_anything_is_written(github: FakeGitHub) -> None:
     bundle = make_bundle()
     with pytest.raises(DeliveryError, match="the platform takes 49152"):
-        publish(make(github), Bundle(bundle.key, bundle.certificate, bundle.chain * 100))
+        publish(make(github), Bundle(bundle.key, bundle.certificate, bundle.chain * 200))
     assert github.writes == 0
 
 
@@ -176,6 +176,24 @@ def test_writers_that_never_let_go_are_named(github: FakeGitHub, monkeypatch: py
     with pytest.raises(DeliveryError, match="other runs write it at the same time"):
         publish(make(github))
     publish(make(github))
+
+
+def test_an_organisations_secret_says_who_may_see_it(github: FakeGitHub) -> None:
+    place = github.places["/orgs/octo"]
+    store = make(github, repository=None, organization="octo", visibility="selected", selected_repository_ids=[1, 2])
+    store.probe(deadline=soon())
+    bundle = publish(store)
+    assert place.value("SITE_TLS").encode() == bundle.fullchain + bundle.key.reveal()
+    assert (place.secrets["SITE_TLS"]["visibility"], place.variables["SITE_TLS_METADATA"]["visibility"]) == (
+        "selected",
+        "selected",
+    )
+    everyone = make(github, repository=None, organization="octo", visibility="all")
+    assert isinstance(everyone.read(deadline=soon()), Present)
+    publish(everyone)
+    assert place.secrets["SITE_TLS"]["visibility"] == "all"
+    assert everyone.retire(purge=False, deadline=soon()) is Retired.REMOVED
+    assert (place.secrets, place.variables) == ({}, {})
 
 
 # --- Apps and limits -------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_another_shape_needs_no_order(gitlab: FakeGitLab) -> None:
 
 def test_a_run_that_died_while_it_wrote_is_told_apart(gitlab: FakeGitLab) -> None:
     old, bundle = publish(make(gitlab)), make_bundle()
-    no = refuse(Answer.of({"message": "gone"}, 500))
+    no = refuse(Answer.of({"message": "gone"}, 507))
     for when, there in ((lambda call: call.path.endswith("SITE_TLS"), old), (_second_companion(), bundle)):
         with failing(gitlab, when, no, times=1), pytest.raises(DeliveryError):
             publish(make(gitlab), bundle)

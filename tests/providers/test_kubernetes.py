@@ -214,7 +214,6 @@ def test_a_cluster_that_is_not_named_is_a_config_error(tmp_path: Path, tls: TlsF
     path = kubeconfig(tmp_path / "config", "https://127.0.0.1:1", tls, {"token": "t"})
     assert "has no context 'far' (it has ci, other)" in error(kubeconfig=str(path), context="far")
     assert "cannot load the ca_bundle" in error(server="https://127.0.0.1:1", token="env:T", ca_bundle="none.pem")
-    assert "not an https URL" in error(server="http://cluster.example", token="env:T")
 
 
 # --- other people's Secrets ------------------------------------------------------------------------------------------
@@ -407,6 +406,7 @@ def test_a_probe_names_each_right_that_is_missing(cluster: FakeKubernetes, make:
     [
         ({"name": "Site"}, "name"),
         ({"server": "https://x"}, "token"),
+        ({"server": "http://cluster.example", "token": "env:T"}, "server"),
         ({"token": "env:A"}, "server"),
         ({"server": "https://x", "token": "env:A", "context": "ci"}, "server"),
         ({"fields": {"tls key": "key"}}, "fields"),

@@ -117,7 +117,7 @@ def test_the_environment_says_where_vault_is_and_who_asks(vault: FakeVault) -> N
     with pytest.raises(ConfigError, match="it is not known where Vault is"):
         make(vault, address=None, environ={})
     with pytest.raises(ConfigError, match="https"):
-        make(vault, address="http://vault.example:8200")
+        make(vault, address=None, environ={"VAULT_ADDR": "http://vault.example:8200"})
     with pytest.raises(StoreReadError, match="not one word"):
         make(vault, secrets={"env:TOKEN": "two words"}).read(deadline=soon())
 
@@ -172,7 +172,7 @@ def test_what_somebody_wrote_over_ours_is_not_taken_for_ours(vault: FakeVault) -
 def test_a_run_that_died_between_version_and_metadata_is_made_good(vault: FakeVault) -> None:
     store, bundle = make(vault), make_bundle()
     metadata = make_metadata(bundle)
-    no = refuse(Answer.of({"errors": ["gone"]}, 500))
+    no = refuse(Answer.of({"errors": ["gone"]}, 507))
     with failing(vault, lambda call: call.method == "PATCH", no), pytest.raises(DeliveryError):
         store.publish(bundle, metadata, deadline=soon())
     state = store.read(deadline=soon())
@@ -312,6 +312,7 @@ def test_two_runs_do_not_keep_their_orders_over_each_other(vault: FakeVault) -> 
 @pytest.mark.parametrize(
     ("settings", "where"),
     [
+        ({"address": "http://vault.example:8200"}, "address"),
         ({"path": "secret//tls"}, "path"),
         ({"path": "secret/../tls"}, "path"),
         ({"role_id": "env:A"}, "secret_id"),

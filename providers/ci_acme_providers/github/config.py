@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ci_acme.companion import name_problem
 from ci_acme.settings import Count, SecretReference, ShapedSettings, at
-from ci_acme.shapes import ShapeName
+from ci_acme.shapes import ShapeName, is_document, name_problem
+
+
+def _url(text: str) -> str:
+    from ci_acme.rest import api_url
+
+    return api_url(text)
+
+
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class GithubSettings(ShapedSettings):
@@ -41,8 +49,8 @@ class GithubSettings(ShapedSettings):
     app_id: str | None = Field(None, pattern=r"^[\w.]+$", description="The id of a GitHub App, in place of a token.")
     installation_id: Count | None = Field(None, ge=1, description="The id of the App's installation.")
     app_key: SecretReference | None = Field(None, description="A reference to the App's private key, PEM.")
-    api: str | None = Field(
-        None, min_length=1, description="https://HOST/api/v3 of GitHub Enterprise Server; GITHUB_API_URL otherwise."
+    api: Url | None = Field(
+        None, description="https://HOST/api/v3 of GitHub Enterprise Server; GITHUB_API_URL otherwise."
     )
     adopt: bool = Field(
         default=False, description="Write over a secret of this name that ci-acme did not make. It is lost then."
@@ -63,7 +71,8 @@ class GithubSettings(ShapedSettings):
             raise at({("name",): "must not begin with GITHUB_"})
         if (self.visibility == "selected") != bool(self.selected_repository_ids):
             raise at({("selected_repository_ids",): "goes with visibility: selected"})
-        taken = name_problem(self, self.name)
+        alone = self.made.single or is_document(self.shape or self.SHAPE, self.fields)
+        taken = None if alone else name_problem(self.name, self.made.fields)
         if taken is not None:
             raise at({("fields" if self.fields else "shape",): taken})
         return self

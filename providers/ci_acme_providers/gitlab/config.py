@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ci_acme.companion import is_document, name_problem
 from ci_acme.settings import SecretReference, ShapedSettings, at
-from ci_acme.shapes import ShapeName
+from ci_acme.shapes import ShapeName, is_document, name_problem
+
+
+def _url(text: str) -> str:
+    from ci_acme.rest import api_url
+
+    return api_url(text)
+
+
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class GitlabSettings(ShapedSettings):
@@ -43,9 +51,7 @@ class GitlabSettings(ShapedSettings):
     )
     protected: bool = Field(default=False, description="For jobs of protected branches and tags alone.")
     token: SecretReference = Field(description="A reference to an access token with the scope api, of a Maintainer.")
-    api: str | None = Field(
-        None, min_length=1, description="https://HOST/api/v4 of GitLab; CI_API_V4_URL or gitlab.com otherwise."
-    )
+    api: Url | None = Field(None, description="https://HOST/api/v4 of GitLab; CI_API_V4_URL or gitlab.com otherwise.")
     adopt: bool = Field(
         default=False, description="Write over a variable of this name that ci-acme did not make. It is lost then."
     )
@@ -61,10 +67,13 @@ class GitlabSettings(ShapedSettings):
         if self.hidden and not self.masked:
             raise at({("masked",): "must be true for a hidden variable"})
         shape = self.made
-        one_line = not is_document(self) and not any(shape.is_text(part) for part in shape.fields.values())
+        one_line = not is_document(self.shape or self.SHAPE, self.fields) and not any(
+            shape.is_text(part) for part in shape.fields.values()
+        )
         if self.masked and not self.base64 and not one_line:
             raise at({("base64",): "must be true where masked is: GitLab masks a single line without spaces"})
-        taken = name_problem(self, self.name)
+        alone = self.made.single or is_document(self.shape or self.SHAPE, self.fields)
+        taken = None if alone else name_problem(self.name, self.made.fields)
         if taken is not None:
             raise at({("fields" if self.fields else "shape",): taken})
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ci_acme.settings import SecretReference, Settings, ShapedSettings, at
 from ci_acme.shapes import Part, ShapeName
@@ -16,10 +16,19 @@ _NAME = rf"^{_LABEL}(\.{_LABEL})*$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 
+def _url(text: str) -> str:
+    from ci_acme.rest import api_url
+
+    return api_url(text)
+
+
+Url = Annotated[str, AfterValidator(_url)]
+
+
 class KubernetesAccess(Settings):
     """Which cluster, and as whom. Without a word: KUBECONFIG, the pod's service account, ~/.kube/config."""
 
-    server: str | None = Field(None, min_length=1, description="The API server: https://HOST:PORT; needs token.")
+    server: Url | None = Field(None, description="The API server: https://HOST:PORT; needs token.")
     token: SecretReference | None = Field(None, description="A reference to a bearer token.")
     ca_bundle: str | None = Field(None, min_length=1, description="Roots to trust for server, PEM.")
     kubeconfig: str | None = Field(None, min_length=1, description="A kubeconfig file.")

@@ -22,10 +22,19 @@ def _check_path(text: str) -> str:
 Path = Annotated[str, AfterValidator(_check_path)]
 
 
+def _url(text: str) -> str:
+    from ci_acme.rest import api_url
+
+    return api_url(text)
+
+
+Url = Annotated[str, AfterValidator(_url)]
+
+
 class VaultAccess(Settings):
     """Where Vault is and who asks; every field may stay away where the environment says it."""
 
-    address: str | None = Field(None, min_length=1, description="https://HOST:PORT; VAULT_ADDR or BAO_ADDR otherwise.")
+    address: Url | None = Field(None, description="https://HOST:PORT; VAULT_ADDR or BAO_ADDR otherwise.")
     namespace: str | None = Field(None, min_length=1, description="The namespace; VAULT_NAMESPACE otherwise.")
     ca_bundle: str | None = Field(None, min_length=1, description="Roots to trust, PEM; VAULT_CACERT otherwise.")
     token: SecretReference | None = Field(
