@@ -154,27 +154,14 @@ def load(fields: Mapping[str, bytes], shape: Shape, password: Secret | None = No
 
 
 def recover(values: Iterable[bytes], sha256: str, password: Secret | None = None) -> Bundle | None:
-    """The bundle whose leaf has this SHA-256 out of values of whatever shape; None if it is not whole there.
+    """The bundle whose leaf has this SHA-256 out of values of whatever shape, with the longest chain; None if none is.
 
     It is for content of a shape that the config does not ask for any more.
     """
     found = [plain for value in values for plain in _decoded(value)]
-    chains = [list(pem_blocks(data, "CERTIFICATE")) for data in found]
-    keys = {key for data in found for key in _keys(data)}
-    leaves = [chain for chain in chains if chain and fingerprint(chain[0]) == sha256]
-    if len(keys) == 1 and leaves:
-        best = max(leaves, key=len)
-        others = [chain for chain in chains if chain and chain not in leaves]
-        rest = best[1:] or max(others, key=len, default=[])
-        return Bundle(Secret(keys.pop()), best[0], b"".join(rest))
-    for data in found:
-        try:
-            bundle = _open_pkcs12(data, password)
-        except ValueError:
-            continue
-        if fingerprint(bundle.certificate) == sha256:
-            return bundle
-    return None
+    bundles = [*_of_pem(found, sha256), *_of_pkcs12(found, password)]
+    right = [bundle for bundle in bundles if fingerprint(bundle.certificate) == sha256]
+    return max(right, key=lambda bundle: len(bundle.chain), default=None)
 
 
 def same(fields: Mapping[str, bytes], bundle: Bundle, shape: Shape, password: Secret | None = None) -> bool:
@@ -274,6 +261,30 @@ def _part(bundle: Bundle, part: Part, name: str, password: Secret | None) -> byt
     from ci_acme import pkcs12  # cryptography
 
     return pkcs12.make(bundle, name, password) if part == "pkcs12" else pkcs12.make_truststore(bundle, password)
+
+
+def _of_pem(found: Iterable[bytes], sha256: str) -> Iterable[Bundle]:
+    """The only key, with the leaf and what follows it, or with the chain that stands elsewhere."""
+    keys: set[bytes] = set()
+    leaf_first: list[list[bytes]] = []
+    others: list[list[bytes]] = []
+    for data in found:
+        keys.update(_keys(data))
+        chain = list(pem_blocks(data, "CERTIFICATE"))
+        if chain:
+            (leaf_first if fingerprint(chain[0]) == sha256 else others).append(chain)
+    if len(keys) == 1 and leaf_first:
+        best = max(leaf_first, key=len)
+        rest = best[1:] or max(others, key=len, default=[])
+        yield Bundle(Secret(keys.pop()), best[0], b"".join(rest))
+
+
+def _of_pkcs12(found: Iterable[bytes], password: Secret | None) -> Iterable[Bundle]:
+    for data in found:
+        try:
+            yield _open_pkcs12(data, password)
+        except ValueError:
+            continue
 
 
 def _open_pkcs12(data: bytes, password: Secret | None) -> Bundle:
