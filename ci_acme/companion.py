@@ -284,7 +284,7 @@ class CompanionStore(ShapedStore):
         if not self._is_by(after, writer) or not self._is_by(self.look(deadline), writer):
             return None
         marks = {name: after.marks.get(name, "") for name in values}
-        if self.MARKS and set(marks.values()) != {mark}:
+        if not all(self._is_new(found, mark, seen.marks.get(name)) for name, found in marks.items()):
             return None
         for name in set(after.marks) - set(values):
             self.remove(name, deadline)  # a field of an earlier shape
@@ -296,6 +296,9 @@ class CompanionStore(ShapedStore):
         if final.values is not None and {name: final.values.get(name) for name in values} != dict(values):
             raise Refused("what was read back is not what was written", fix="see who else writes it")
         return self._version(claim)
+
+    def _is_new(self, found: str, mark: str, before: str | None) -> bool:
+        return found == mark if self.MARKS else found != before
 
     @staticmethod
     def _is_by(seen: Seen, writer: str) -> bool:

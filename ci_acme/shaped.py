@@ -13,6 +13,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
+from ci_acme.rest import Answer
 from ci_acme.wire import Unreachable
 
 if TYPE_CHECKING:
@@ -33,6 +34,18 @@ class Refused(Exception):
         self.reason = reason
         self.fix = fix
         self.details = details or {}
+
+
+def expected(who: str, found: object) -> object:
+    """What an answer has to hold. Raises `Refused` for None: something on the way (a proxy) has answered instead."""
+    if found is None:
+        raise Refused(f"an answer of {who} is not what its API says", fix="check the address, and proxies on the way")
+    return found
+
+
+def is_done(answer: Answer) -> bool:
+    """Whether an API has said that it has done something: not a page of a proxy, whatever its status."""
+    return answer.ok and (answer.status == 204 or isinstance(answer.document, dict))
 
 
 class ShapedStore:

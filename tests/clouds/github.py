@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 from openapi_core import OpenAPI
@@ -27,13 +28,21 @@ from openapi_core.datatypes import RequestParameters
 from openapi_core.exceptions import OpenAPIError
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
+from ci_acme import companion
+from ci_acme_providers.github import adapter
 from tests.clouds.api import Answer, Call, FakeApi
 
 DESCRIPTION = Path(__file__).parent / "data" / "github-actions.openapi.json"
 TOKEN = "github_pat_of_the_fake"
-SPEED = 40
+SPEED = 100
 LIMIT = 48 * 1024
 _BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+
+def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the adapter live as fast as the server, where it waits for the end of a second or for a writer."""
+    monkeypatch.setattr(adapter, "TICK", 1 / SPEED)
+    monkeypatch.setattr(companion, "_YOUNG", companion._YOUNG * SPEED)
 
 
 @cache

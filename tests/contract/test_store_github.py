@@ -14,11 +14,10 @@ from ci_acme import shapes
 from ci_acme.model.material import Bundle
 from ci_acme.ports import CertificateStore
 from ci_acme.testing.store_contract import StoreContract
-from ci_acme_providers.github import adapter
 from ci_acme_providers.github.adapter import GithubStore
 from ci_acme_providers.github.config import GithubSettings
 from tests.clouds.api import Answer, Call, lose_reply, refuse
-from tests.clouds.github import SPEED, TOKEN, FakeGitHub
+from tests.clouds.github import TOKEN, FakeGitHub, quicken
 from tests.contract.support import context, failing
 
 
@@ -32,7 +31,7 @@ class TestGithubStore(StoreContract):
 
     @pytest.fixture(autouse=True)
     def server(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        monkeypatch.setattr(adapter, "TICK", 1 / SPEED)
+        quicken(monkeypatch)
         with FakeGitHub() as self.github:
             yield
             assert self.github.problems == []

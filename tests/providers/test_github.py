@@ -22,12 +22,11 @@ from ci_acme.model.material import Bundle
 from ci_acme.ports import Absent, Deadline, PermissionRequest, Present, Retired, Unusable
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme.testing.store_contract import soon
-from ci_acme_providers.github import adapter
 from ci_acme_providers.github.adapter import GithubStore
 from ci_acme_providers.github.config import GithubSettings
 from ci_acme_providers.github.permissions import policies
 from tests.clouds.api import Answer, Call, refuse
-from tests.clouds.github import SPEED, TOKEN, FakeGitHub
+from tests.clouds.github import TOKEN, FakeGitHub, quicken
 from tests.contract.support import context, failing
 
 REPOSITORY = "/repos/octo/site"
@@ -35,7 +34,7 @@ REPOSITORY = "/repos/octo/site"
 
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
-    monkeypatch.setattr(adapter, "TICK", 1 / SPEED)
+    quicken(monkeypatch)
     with FakeGitHub() as server:
         yield server
         assert server.problems == []

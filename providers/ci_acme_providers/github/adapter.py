@@ -16,6 +16,7 @@ from ci_acme.companion import Companion, CompanionStore, Seen
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.rest import Answer, member
+from ci_acme.shaped import expected, is_done
 from ci_acme_providers.github.config import GithubSettings
 from ci_acme_providers.github.faults import refusal
 from ci_acme_providers.github.session import GitHub, where
@@ -53,24 +54,23 @@ class GithubStore(CompanionStore):
     def look(self, deadline: Deadline) -> Seen:
         """The companion, and when each secret was written."""
         answer = self._send("GET", f"/variables/{self.companion_name}", deadline, missing=True)
-        text = member(answer.document, "value") if answer.ok else None
-        companion = Companion.from_text(text) if isinstance(text, str) else None
+        text = _text(answer, "value") if answer.ok else None
+        companion = None if text is None else Companion.from_text(text)
         names = dict.fromkeys(self.names())
         for claim in (companion.current, companion.following) if companion else ():
             names.update(dict.fromkeys(claim.marks if claim else ()))
         marks: dict[str, str] = {}
         for name in names:
             found = self._send("GET", f"/secrets/{name}", deadline, missing=True)
-            written = member(found.document, "updated_at") if found.ok else None
-            if isinstance(written, str):
-                marks[name] = written
-        return Seen(companion, marks, _age(answer), taken=isinstance(text, str) and companion is None)
+            if found.ok:
+                marks[name] = _text(found, "updated_at")
+        return Seen(companion, marks, _age(answer), taken=text is not None and companion is None)
 
     def put_values(self, values: Mapping[str, str], mark: str, deadline: Deadline) -> None:
         """Seal each value for the public key of today, and send it."""
         del mark  # GitHub has its own
         answer = self._send("GET", "/secrets/public-key", deadline)
-        key_id, key = str(member(answer.document, "key_id")), str(member(answer.document, "key"))
+        key_id, key = _text(answer, "key_id"), _text(answer, "key")
         for name, value in values.items():
             body = {"encrypted_value": seal(value, key), "key_id": key_id, **self._visibility()}
             self._send("PUT", f"/secrets/{name}", deadline, body)
@@ -122,7 +122,7 @@ class GithubStore(CompanionStore):
     ) -> Answer:
         """A request below the base path; 404 is an answer where `missing`, 409 where `exists`. Raises `Refused`."""
         answer = self._github.send(method, where(self._settings, self.context) + path, deadline=deadline, body=body)
-        if answer.ok or (missing and answer.status == 404) or (exists and answer.status == 409):
+        if is_done(answer) or (missing and answer.status == 404) or (exists and answer.status == 409):
             return answer
         verb = {"GET": "read", "DELETE": "delete"}.get(method, "write")
         raise refusal(answer, f"{verb} {path.lstrip('/')}", grant(self._settings))
@@ -143,6 +143,11 @@ def seal(value: str, public_key: str) -> str:
 
     box = SealedBox(PublicKey(base64.b64decode(public_key)))
     return base64.b64encode(box.encrypt(value.encode())).decode("ascii")
+
+
+def _text(answer: Answer, name: str) -> str:
+    """A member of an answer. Raises `Refused` if it is not there."""
+    return str(expected("GitHub", member(answer.document, name)))
 
 
 def _age(answer: Answer) -> float:

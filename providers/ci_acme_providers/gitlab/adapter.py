@@ -16,7 +16,7 @@ from ci_acme.companion import Companion, CompanionStore, Seen
 from ci_acme.errors import SecretError
 from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.rest import Answer, RestClient, member
-from ci_acme.shaped import Refused
+from ci_acme.shaped import Refused, expected, is_done
 from ci_acme_providers.gitlab.config import GitlabSettings
 from ci_acme_providers.gitlab.faults import exists_already, refusal
 
@@ -144,7 +144,10 @@ class GitlabStore(CompanionStore):
 
     def _get(self, name: str, deadline: Deadline) -> Any:
         answer = self._send("GET", self._at(name), deadline, missing=True)
-        return answer.document if answer.ok else None
+        if not answer.ok:
+            return None
+        expected("GitLab", member(answer.document, "key"))
+        return answer.document
 
     def _put(self, name: str, body: Mapping[str, Any], at_first: Mapping[str, Any], deadline: Deadline) -> None:
         changed = {key: value for key, value in body.items() if key != "key"}
@@ -178,7 +181,7 @@ class GitlabStore(CompanionStore):
         """A request; that there is no such variable is an answer where `missing`, that there is one where `exists`."""
         answer = self._request(method, path, deadline, body)
         no_such = answer.status == 404 and "Variable" in str(member(answer.document, "message"))
-        if answer.ok or (missing and no_such) or (exists and exists_already(answer)):
+        if is_done(answer) or (missing and no_such) or (exists and exists_already(answer)):
             return answer
         verb = {"GET": "read", "DELETE": "delete"}.get(method, "write")
         raise refusal(answer, f"{verb} a variable of {self._base()[1:]}", grant(self._settings))

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
+from ci_acme.shaped import is_done
 from ci_acme_providers.kubernetes.faults import refusal
 from ci_acme_providers.kubernetes.session import Cluster
 
@@ -129,7 +130,7 @@ class Secrets:
             return False
         if answer.status == 409:
             raise Conflict
-        if not answer.ok:
+        if not is_done(answer):
             raise refusal(answer, "delete", self.namespace, name)
         return True
 

@@ -14,7 +14,7 @@ from typing import Any
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused
+from ci_acme.shaped import Refused, expected, is_done
 from ci_acme_providers.vault.faults import CAS_MISMATCH, refusal, rule, said
 from ci_acme_providers.vault.session import Vault
 
@@ -85,7 +85,7 @@ class Kv:
             return None
         if not answer.ok:
             raise refusal(answer, f"read {path}", [rule(path, "read")])
-        return _key_of(member(answer.document, "data"), deadline)
+        return _key_of(answer, deadline)
 
     def read(self, deadline: Deadline) -> Version | None:
         """The fields of the current version; None if there are none. Raises `NotReadable`."""
@@ -128,28 +128,28 @@ class Kv:
             body = {"custom_metadata": {**kept, **wanted}}
             answer = self._vault.send("POST", path, deadline=deadline, body=body)
         assert answer is not None
-        if not answer.ok:
+        if not is_done(answer):
             raise refusal(answer, f"write {path}", [rule(path, "read", "patch", "update")])
 
     def let_expire(self, after: str, deadline: Deadline) -> None:
         """Let versions that are written from now on end by themselves."""
         path = self.at("metadata", deadline)
         answer = self._vault.send("POST", path, deadline=deadline, body={"delete_version_after": after})
-        if not answer.ok:
+        if not is_done(answer):
             raise refusal(answer, f"set delete_version_after of {path}", [rule(path, "create", "update")])
 
     def delete(self, version: int, deadline: Deadline) -> None:
         """Delete this version, if it is not deleted, so that it can be recovered. A newer one stays."""
         path = self.at("delete", deadline)
         answer = self._vault.send("POST", path, deadline=deadline, body={"versions": [version]})
-        if not answer.ok:
+        if not is_done(answer):
             raise refusal(answer, f"delete version {version} of {self.path}", [rule(path, "update")])
 
     def destroy(self, deadline: Deadline) -> None:
         """Remove all versions and all that is known of the secret; nothing there is success."""
         path = self.at("metadata", deadline)
         answer = self._vault.send("DELETE", path, deadline=deadline)
-        if not answer.ok and answer.status != 404:
+        if not is_done(answer) and answer.status != 404:
             raise refusal(answer, f"remove {path}", [rule(path, "delete")])
 
 
@@ -180,9 +180,9 @@ def capabilities(vault: Vault, paths: list[str], deadline: Deadline) -> dict[str
     return {path: {str(word) for word in words} for path, words in found.items()}
 
 
-def _key_of(data: Any, deadline: Deadline) -> Key:
-    current = member(data, "current_version")
-    current = current if isinstance(current, int) else 0
+def _key_of(answer: Answer, deadline: Deadline) -> Key:
+    data = member(answer.document, "data")
+    current = int(str(expected("Vault", member(data, "current_version"))))
     version = member(data, "versions", str(current))
     custom = member(data, "custom_metadata")
     gone, recoverable = _gone(version, current, deadline)
