@@ -202,19 +202,25 @@ class KubernetesStore(ShapedStore):
         return _TLS if {"tls.crt", "tls.key"} <= set(self.shape.fields) else "Opaque"
 
     def _document(
-        self, data: Mapping[str, bytes], annotations: Mapping[str, str], labels: Mapping[str, str] | None = None
+        self,
+        data: Mapping[str, bytes],
+        annotations: Mapping[str, str],
+        labels: Mapping[str, str] | None = None,
+        *,
+        name: str | None = None,
+        kind: str | None = None,
     ) -> dict[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "Secret",
-            "type": self._type,
+            "type": kind or self._type,
             "metadata": {
-                "name": self._name,
+                "name": name or self._name,
                 "namespace": self._secrets.namespace,
                 "annotations": dict(annotations),
                 "labels": {**(labels or {}), **self._settings.labels, _LABEL: MANAGER},
             },
-            "data": {name: base64.b64encode(value).decode("ascii") for name, value in data.items()},
+            "data": {field: base64.b64encode(value).decode("ascii") for field, value in data.items()},
         }
 
     def _require_ours(self, found: Found) -> None:
@@ -279,16 +285,15 @@ class KubernetesStore(ShapedStore):
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in the Secret `NAME-ci-acme-pending`."""
-        data = {_ORDER: base64.b64encode(pending_text(pending).encode()).decode("ascii")}
-        document = {**self._document({}, {}), "type": "Opaque", "data": data}
-        document["metadata"] = {**document["metadata"], "name": self._pending}
+        order = {_ORDER: pending_text(pending).encode()}
         with self.errors(DeliveryError, "keep the order of"):
             for _ in range(_TRIES):
                 found = self._secrets.read(self._pending, deadline, whole=True)
+                document = self._document(order, {}, name=self._pending, kind="Opaque")
                 try:
                     if found is None:
                         self._secrets.create(document, deadline)
-                    elif found.data.get(_ORDER) != base64.b64decode(data[_ORDER]):
+                    elif found.data.get(_ORDER) != order[_ORDER]:
                         document["metadata"]["resourceVersion"] = found.resource_version
                         self._secrets.replace(document, deadline)
                 except Conflict:
