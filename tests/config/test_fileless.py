@@ -155,7 +155,7 @@ def test_what_is_missing_is_said_at_once() -> None:
         ({"dns": "rfc2163"}, "--dns: dns[0].provider: unknown dns provider, found 'rfc2163'; did you mean 'rfc2136'?"),
         ({"dns": "route53"}, "--dns: dns[0].provider: the dns provider 'route53' is not part of this version"),
         ({"store": ["file"]}, '--store: certificates."wildcard.example.com".stores[0].directory: is required'),
-        ({"store": ["vault:x"]}, '--store: certificates."wildcard.example.com".stores[0].provider: the store provider'),
+        ({"store": ["volt:x"]}, '--store: certificates."wildcard.example.com".stores[0].provider: unknown store'),
         ({"ca": "letsencrypd"}, "--ca: authorities.default.directory: is not a well-known CA, and no https URL, found"),
         ({"name": "a/b"}, "--name: certificates.a…: a name is letters, digits"),
         ({"domain": ["1.2.3.4"]}, '--domain: certificates."1.2.3.4".names[0]: IP addresses have no DNS-01 challenge'),

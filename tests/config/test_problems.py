@@ -171,16 +171,6 @@ CASES: list[tuple[str, str, list[str]]] = [
     ),
     (
         "letsencrypt}",
-        "letsencrypt, account_key: 'vault:kv/acme#key'}",
-        [
-            (
-                "3:45: authorities.le.account_key: the secrets provider 'vault' is not part of this "
-                "version; use env:NAME or file:PATH, or install a plug-in"
-            )
-        ],
-    ),
-    (
-        "letsencrypt}",
         "letsencrypt, external_account: {key_id: 12, hmac_key: hunter2}}",
         [
             ("3:59: authorities.le.external_account.key_id: must be a string, not a number; put it in quotes"),

@@ -209,7 +209,7 @@ def test_questions_lead_to_a_config() -> None:
         ("agree_terms", "maybe"),
         ("dns", "rfc2163"),
         ("dns", "route53"),
-        ("store", "vault:x"),
+        ("store", "volt:x"),
         ("tsig_secret", "hunter2"),
     ],
 )
