@@ -1,0 +1,64 @@
+"""What the contract suites of the AWS stores share: a fake of their own, and its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ci_acme.clock import SystemClock
+from ci_acme.model.secret import Secret
+from ci_acme.ports import ProviderContext
+from ci_acme_providers.aws import session
+from ci_acme_providers.aws.config import AwsAccess
+from tests.clouds.api import lose_reply
+from tests.clouds.awsjson import ENVIRONMENT, AwsJson, is_operation
+
+PASSWORD = "correct horse"
+
+
+def secrets(reference: str) -> Secret:
+    assert reference == "env:PASSWORD", reference
+    return Secret(PASSWORD.encode())
+
+
+def context(**more: Any) -> ProviderContext:
+    return ProviderContext(secrets, SystemClock(), certificate="test", **more)
+
+
+@contextmanager
+def broken(fake: AwsJson, code: str) -> Generator[None]:
+    """Nothing is written meanwhile."""
+    fake.broken = code
+    try:
+        yield
+    finally:
+        fake.broken = None
+
+
+@contextmanager
+def losing(fake: AwsJson, *operations: str) -> Generator[None]:
+    """The first of each of these is carried out, and its answer lost."""
+    for operation in operations:
+        fake.fail(is_operation(operation), lose_reply)
+    yield
+    with fake.lock:
+        assert fake._faults == [], "an answer was to be lost, and nobody asked"
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials, and one client of botocore for all stores of a test: making one takes a third of a second."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    made: dict[tuple[str, str | None], Any] = {}
+    make = session.client
+
+    def client(service: str, access: AwsAccess, context: ProviderContext, **more: Any) -> Any:
+        key = (service, access.endpoint)
+        if key not in made:
+            made[key] = make(service, access, context, **more)
+        return made[key]
+
+    monkeypatch.setattr(session, "client", client)
