@@ -98,6 +98,8 @@ class AwsJson(FakeApi):
             return Answer(200, json.dumps(_wire(reply)).encode(), {"Content-Type": "application/x-amz-json-1.1"})
         except Refused as refused:
             return error(refused)
+        except Exception as defect:  # noqa: BLE001 - the SDK would try ten times what ends without an answer
+            return error(Refused("DefectOfTheFake", f"{type(defect).__name__}: {defect}"))
 
     def arn(self, request: dict[str, Any]) -> str:
         """The resource that IAM names."""
