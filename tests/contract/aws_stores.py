@@ -15,6 +15,7 @@ from ci_acme_providers.aws import session
 from ci_acme_providers.aws.config import AwsAccess
 from tests.clouds.api import lose_reply
 from tests.clouds.awsjson import ENVIRONMENT, AwsJson, is_operation
+from tests.clouds.s3 import S3
 
 PASSWORD = "correct horse"
 
@@ -29,7 +30,7 @@ def context(**more: Any) -> ProviderContext:
 
 
 @contextmanager
-def broken(fake: AwsJson, code: str) -> Generator[None]:
+def broken(fake: AwsJson | S3, code: str) -> Generator[None]:
     """Nothing is written meanwhile."""
     fake.broken = code
     try:

@@ -36,6 +36,8 @@ _ACTIONS: Final[Mapping[str, str]] = {
 }
 """Actions of IAM that are not called as the operation is."""
 
+_LISTED: Final = frozenset({"s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"})
+
 _WHO: Final = re.compile(r"not authorized to perform:? ([a-z0-9-]+:\w+)(?: on (?:the )?(?:resource:? )?(\S+))?")
 _LONG: Final = re.compile(r"[A-Za-z0-9+/=_]{32,}")
 _FIXES: Final[Mapping[str, str]] = {
@@ -117,7 +119,7 @@ def _refused(service: str, operation: str, document: Mapping[str, Any]) -> AwsFa
     action = f"{service}:{operation}"
     found = _WHO.search(message)
     if found is not None:
-        return AwsFault("AccessDenied", found[1], "", (found[2] or "").rstrip(".,"))
+        return AwsFault("AccessDenied", found[1], "", (found[2] or "").strip('".,'))
     return AwsFault(code, _ACTIONS.get(action, action), harmless(message))
 
 
@@ -131,7 +133,8 @@ def _words(fault: AwsFault) -> str:
 def _fix(fault: AwsFault) -> str:
     if fault.denied:
         where = f" on {fault.resource}" if fault.resource else ""
-        return f"grant {fault.action}{where} to the role of this job"
+        listing = ", and s3:ListBucket on the bucket: without it, what is not there is denied, too"
+        return f"grant {fault.action}{where} to the role of this job" + (listing if fault.action in _LISTED else "")
     if fault.code in _CREDENTIALS:
         return "give the job AWS credentials that are valid: role with the CI system's identity token, or AWS_* variables"
     if fault.code.startswith(_KMS):
