@@ -17,23 +17,28 @@ from tests.clouds.acm import Acm, in_2030
 from tests.contract.aws_stores import broken, context, losing, prepare
 
 
+@pytest.fixture(scope="module")
+def fake() -> Iterator[Acm]:
+    with Acm(in_2030()) as running:
+        yield running
+
+
 class TestAcm(StoreContract):
-    settings: ClassVar[dict[str, Any]] = {"name": "preview/pr-7"}
+    settings: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
-    def service(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        prepare(monkeypatch)
-        with Acm(in_2030()) as self.fake:
-            for _ in range(3):
-                self.plant("of somebody else")
-            yield
+    def service(self, monkeypatch: pytest.MonkeyPatch, fake: Acm) -> None:
+        self.fake, self.name = fake, f"preview/{prepare(monkeypatch)}"
+        fake.certificates.clear()
+        for _ in range(3):
+            self.plant("of somebody else")
 
     def plant(self, name: str) -> str:
         bundle = make_bundle()
         return self.fake.plant(bundle.certificate, bundle.chain, bundle.key.reveal(), Name=name)
 
     def open_store(self) -> CertificateStore:
-        settings = AcmSettings.model_validate({"endpoint": self.fake.url, **self.settings})
+        settings = AcmSettings.model_validate({"name": self.name, "endpoint": self.fake.url, **self.settings})
         return AcmStore(settings, context())
 
     def failing_writes(self) -> AbstractContextManager[None]:
@@ -50,7 +55,7 @@ class TestAcm(StoreContract):
 
     def plant_foreign(self) -> bool:
         bundle = make_bundle()
-        tags = {"ci-acme-store": "preview/pr-7"}
+        tags = {"ci-acme-store": self.name}
         self.fake.plant(bundle.certificate, bundle.chain, bundle.key.reveal(), **tags)
         return True
 

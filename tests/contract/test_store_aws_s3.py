@@ -16,7 +16,13 @@ from tests.clouds.api import lose_reply
 from tests.clouds.s3 import S3
 from tests.contract.aws_stores import broken, context, prepare
 
-BUCKET, KEY = "certificates", "preview/pr 7/tls+1.json"
+BUCKET = "certificates"
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[S3]:
+    with S3(BUCKET) as running:
+        yield running
 
 
 class TestS3(StoreContract):
@@ -24,14 +30,12 @@ class TestS3(StoreContract):
     versioned: ClassVar = False
 
     @pytest.fixture(autouse=True)
-    def service(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        prepare(monkeypatch)
-        with S3(BUCKET) as self.fake:
-            self.fake.versioned = self.versioned
-            yield
+    def service(self, monkeypatch: pytest.MonkeyPatch, fake: S3) -> None:
+        self.fake, self.key = fake, f"preview/{prepare(monkeypatch)} 7/tls+1.json"
+        fake.versioned = self.versioned
 
     def open_store(self) -> CertificateStore:
-        given = {"bucket": BUCKET, "key": KEY, "endpoint": self.fake.url, **self.settings}
+        given = {"bucket": BUCKET, "key": self.key, "endpoint": self.fake.url, **self.settings}
         return S3Store(S3Settings.model_validate(given), context())
 
     def failing_writes(self) -> AbstractContextManager[None]:
@@ -50,7 +54,7 @@ class TestS3(StoreContract):
         return self.fake.iam.only("s3:GetObjectTagging")
 
     def plant_foreign(self) -> bool:
-        self.fake.plant(KEY, b"a file of an application", team="web")
+        self.fake.plant(self.key, b"a file of an application", team="web")
         return True
 
     def writes(self) -> int:

@@ -15,20 +15,21 @@ from ci_acme_providers.aws.store_config import SecretsManagerSettings
 from tests.clouds.secretsmanager import SecretsManager
 from tests.contract.aws_stores import broken, context, losing, prepare
 
-NAME = "preview/pr-7/tls"
+@pytest.fixture(scope="module")
+def fake() -> Iterator[SecretsManager]:
+    with SecretsManager() as running:
+        yield running
 
 
 class TestSecretsManager(StoreContract):
     settings: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
-    def service(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        prepare(monkeypatch)
-        with SecretsManager() as self.fake:
-            yield
+    def service(self, monkeypatch: pytest.MonkeyPatch, fake: SecretsManager) -> None:
+        self.fake, self.name = fake, f"preview/{prepare(monkeypatch)}/tls"
 
     def open_store(self) -> CertificateStore:
-        settings = SecretsManagerSettings.model_validate({"name": NAME, "endpoint": self.fake.url, **self.settings})
+        settings = SecretsManagerSettings.model_validate({"name": self.name, "endpoint": self.fake.url, **self.settings})
         return SecretsManagerStore(settings, context())
 
     def failing_writes(self) -> AbstractContextManager[None]:
@@ -44,7 +45,7 @@ class TestSecretsManager(StoreContract):
         return self.fake.iam.only("secretsmanager:DescribeSecret")
 
     def plant_foreign(self) -> bool:
-        self.fake.plant(NAME, '{"username": "postgres"}', team="web")
+        self.fake.plant(self.name, '{"username": "postgres"}', team="web")
         return True
 
     def writes(self) -> int:

@@ -15,20 +15,21 @@ from ci_acme_providers.aws.store_config import SsmSettings
 from tests.clouds.ssm import Ssm
 from tests.contract.aws_stores import broken, context, losing, prepare
 
-NAME = "/preview/pr-7/tls"
+@pytest.fixture(scope="module")
+def fake() -> Iterator[Ssm]:
+    with Ssm() as running:
+        yield running
 
 
 class TestSsm(StoreContract):
     settings: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
-    def service(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        prepare(monkeypatch)
-        with Ssm() as self.fake:
-            yield
+    def service(self, monkeypatch: pytest.MonkeyPatch, fake: Ssm) -> None:
+        self.fake, self.name = fake, f"/preview/{prepare(monkeypatch)}/tls"
 
     def open_store(self) -> CertificateStore:
-        settings = SsmSettings.model_validate({"name": NAME, "endpoint": self.fake.url, **self.settings})
+        settings = SsmSettings.model_validate({"name": self.name, "endpoint": self.fake.url, **self.settings})
         return SsmStore(settings, context())
 
     def failing_writes(self) -> AbstractContextManager[None]:
@@ -44,7 +45,7 @@ class TestSsm(StoreContract):
         return self.fake.iam.only("ssm:DescribeParameters", "ssm:ListTagsForResource")
 
     def plant_foreign(self) -> bool:
-        self.fake.plant(NAME, "a setting of an application")
+        self.fake.plant(self.name, "a setting of an application")
         return True
 
     def writes(self) -> int:
