@@ -46,16 +46,12 @@ PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
         "lexicon",
     ),
     Kind.STORE: (
-        "aws-secrets-manager",
-        "aws-ssm",
-        "aws-acm",
-        "aws-s3",
         "vault",
         "kubernetes",
         "github-secrets",
         "gitlab-variables",
     ),
-    Kind.SECRETS: ("aws-secrets-manager", "vault"),
+    Kind.SECRETS: ("vault",),
     Kind.SIGNER: ("aws-kms", "gcp-kms", "azure-key", "vault-transit"),
 }
 """Names of the contract that this version knows and does not have yet; a row in a catalogue takes a name over."""

@@ -89,8 +89,7 @@ class AwsJson(FakeApi):
             operation = operation_of(call)
             shape = self.model.operation_model(operation)
             request = _request(shape.input_shape, call.json)
-            if not self.iam.allows(f"{self.IAM}:{operation}"):
-                raise denied(f"{self.IAM}:{operation}", self.arn(request))
+            self._allow(f"{self.IAM}:{operation}", request)
             with self.lock:
                 reply = getattr(self, operation)(request) or {}
             problems = list(conform(shape.output_shape, reply)) if shape.output_shape else []
@@ -98,7 +97,7 @@ class AwsJson(FakeApi):
             return Answer(200, json.dumps(_wire(reply)).encode(), {"Content-Type": "application/x-amz-json-1.1"})
         except Refused as refused:
             return error(refused)
-        except Exception as defect:  # noqa: BLE001 - the SDK would try ten times what ends without an answer
+        except Exception as defect:
             return error(Refused("DefectOfTheFake", f"{type(defect).__name__}: {defect}"))
 
     def arn(self, request: dict[str, Any]) -> str:
@@ -111,6 +110,10 @@ class AwsJson(FakeApi):
         if self.broken is not None:
             raise Refused(self.broken)
         self.writes += 1
+
+    def _allow(self, action: str, request: dict[str, Any]) -> None:
+        if not self.iam.allows(action):
+            raise denied(action, self.arn(request))
 
     def _require_signed(self, call: Call) -> None:
         authorization = call.headers.get("authorization", "")
@@ -214,10 +217,7 @@ def _unwire(shape: Any, value: Any) -> Any:
     """Blobs out of their base64."""
     if shape.type_name == "structure" and isinstance(value, dict):
         members = shape.members
-        return {
-            name: _unwire(members[name], item) if name in members else item
-            for name, item in value.items()
-        }
+        return {name: _unwire(members[name], item) if name in members else item for name, item in value.items()}
     if shape.type_name == "list":
         return [_unwire(shape.member, item) for item in value]
     if shape.type_name == "blob":

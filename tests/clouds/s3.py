@@ -1,6 +1,6 @@
 """Amazon S3 on loopback, as its API reference has it: conditions, tags in the header, user metadata, versions.
 
-A write under If-Match or If-None-Match answers 412 (404 for If-Match without an object); an object has 10 tags; the tags
+A write under If-Match or If-None-Match answers 412 (404 for If-Match without an object); an object has 10 tags; those
 of a delete marker are 405; without s3:ListBucket an object that is not there is forbidden, not missing.
 """
 
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from tests.clouds.api import Answer, Call, FakeApi
@@ -76,16 +76,19 @@ class S3(FakeApi):
     def handle(self, call: Call) -> Answer:
         try:
             self._admit(call)
-            _, bucket, key = (call.path + "/").split("/", 2)
-            if bucket != self.bucket:
-                raise Refused(404, "NoSuchBucket")
             with self.lock:
-                return self._do(call, key.removesuffix("/"))
+                return self._do(call, self._key(call))
         except Refused as refused:
             text = f"<Error><Code>{refused.code}</Code><Message>{escape(refused.message)}</Message></Error>"
             return Answer(refused.status, b"" if call.method == "HEAD" else text.encode())
-        except Exception as defect:  # noqa: BLE001 - the SDK would try ten times what ends without an answer
+        except Exception as defect:
             return Answer(400, f"<Error><Code>DefectOfTheFake</Code><Message>{defect!r}</Message></Error>".encode())
+
+    def _key(self, call: Call) -> str:
+        _, bucket, key = (call.path + "/").split("/", 2)
+        if bucket != self.bucket:
+            raise Refused(404, "NoSuchBucket")
+        return key.removesuffix("/")
 
     def _admit(self, call: Call) -> None:
         authorization = call.headers.get("authorization", "")
@@ -164,7 +167,7 @@ class S3(FakeApi):
             return Answer(200, f'<Tagging xmlns="{NAMESPACE}"><TagSet>{tags}</TagSet></Tagging>'.encode())
         self._allow("s3:PutObjectTagging", key)
         found = self._found(key, marker=405)
-        tags = _checked(dict(_tags_of(ElementTree.fromstring(call.body))))
+        tags = _checked(dict(_tags_of(ET.fromstring(call.body))))
         self._wrote()
         found.tags = tags
         return Answer(200)
@@ -243,6 +246,6 @@ def _checked(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-def _tags_of(document: ElementTree.Element) -> Iterator[tuple[str, str]]:
+def _tags_of(document: ET.Element) -> Iterator[tuple[str, str]]:
     for tag in document.iter(f"{{{NAMESPACE}}}Tag"):
         yield tag.findtext(f"{{{NAMESPACE}}}Key") or "", tag.findtext(f"{{{NAMESPACE}}}Value") or ""

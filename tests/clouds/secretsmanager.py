@@ -96,7 +96,9 @@ class SecretsManager(AwsJson):
             raise Refused("InvalidParameterException", "You must provide SecretString or SecretBinary.")
         if token in secret.versions:
             if secret.versions[token] != content:
-                raise Refused("ResourceExistsException", "You can't modify an existing version, you can only create one.")
+                raise Refused(
+                    "ResourceExistsException", "You can't modify an existing version, you can only create one."
+                )
             return self._version(secret, token)
         labels = request.get("VersionStages", [CURRENT])
         if len({*secret.labels, *labels}) > MOST_LABELS:

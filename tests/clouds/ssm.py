@@ -1,7 +1,7 @@
 """Parameter Store of AWS Systems Manager on loopback, as its API reference has it.
 
-A value is at most 4 KB (8 KB in the advanced tier) and holds no `{{`; tags go with a new parameter only; a name that was
-deleted cannot be used at once; an advanced parameter does not become a standard one; 100 versions are kept.
+A value is at most 4 KB (8 KB in the advanced tier) and holds no `{{`; tags go with a new parameter only; a name that
+was deleted cannot be used at once; an advanced parameter does not become a standard one; 100 versions are kept.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Ssm(AwsJson):
         if found is not None and found.tier == "Advanced" and tier == "Standard":
             raise Refused("ValidationException", "An advanced parameter cannot become a standard one.")
         if len(request["Value"].encode()) > SIZES[tier]:
-            raise Refused("ValidationException", f"Value '{request['Value']}' at 'value' exceeds {SIZES[tier]} characters.")
+            raise Refused(
+                "ValidationException", f"Value '{request['Value']}' at 'value' exceeds {SIZES[tier]} characters."
+            )
         self.wrote()
         if found is None:
             found = self.parameters[name] = Parameter(name, tier, request.get("Type", "String"))

@@ -15,6 +15,7 @@ from ci_acme_providers.aws.store_config import SecretsManagerSettings
 from tests.clouds.secretsmanager import SecretsManager
 from tests.contract.aws_stores import broken, context, losing, prepare
 
+
 @pytest.fixture(scope="module")
 def fake() -> Iterator[SecretsManager]:
     with SecretsManager() as running:
@@ -29,7 +30,9 @@ class TestSecretsManager(StoreContract):
         self.fake, self.name = fake, f"preview/{prepare(monkeypatch)}/tls"
 
     def open_store(self) -> CertificateStore:
-        settings = SecretsManagerSettings.model_validate({"name": self.name, "endpoint": self.fake.url, **self.settings})
+        settings = SecretsManagerSettings.model_validate(
+            {"name": self.name, "endpoint": self.fake.url, **self.settings}
+        )
         return SecretsManagerStore(settings, context())
 
     def failing_writes(self) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from ci_acme_providers.aws.store_config import SsmSettings
 from tests.clouds.ssm import Ssm
 from tests.contract.aws_stores import broken, context, losing, prepare
 
+
 @pytest.fixture(scope="module")
 def fake() -> Iterator[Ssm]:
     with Ssm() as running:

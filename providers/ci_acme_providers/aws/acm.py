@@ -1,8 +1,8 @@
 """The `aws-acm` store: one imported certificate of AWS Certificate Manager, which keeps its ARN for ever.
 
 An import to the same ARN replaces certificate and key as one, under whatever uses it. ACM counts the imports of new
-ARNs for 365 days, deleted ones too, so an ARN is never given up: `retire` only marks it, and the next environment of the
-same name takes it over. It is found by the tag `ci-acme-store`.
+ARNs for 365 days, deleted ones too, so an ARN is never given up: `retire` only marks it, and the next environment of
+the same name takes it over. It is found by the tag `ci-acme-store`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ci_acme.ports import (
 from ci_acme.shapes import pem_blocks
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.acm_search import NAME_TAG, Found, Search
-from ci_acme_providers.aws.store_base import AwsStore, key_type_of, rounds, sha256_of, tag_list, tag_map
+from ci_acme_providers.aws.store_base import AwsStore, key_type_of, rounds, sha256_of, tag_list
 from ci_acme_providers.aws.store_config import AcmSettings
 from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 
@@ -68,7 +68,7 @@ class AcmStore(AwsStore):
     """A `ports.CertificateStore` at one ARN. The version is the certificate's SHA-256."""
 
     PROVIDER = "aws-acm"
-    SERVICE = IAM = "acm"
+    SERVICE = "acm"
 
     def __init__(self, settings: AcmSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
@@ -87,7 +87,7 @@ class AcmStore(AwsStore):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """The certificate itself, which is public, and its tags."""
-        with self._errors(StoreReadError, "read"):
+        with self._errors(StoreReadError, "read", deadline):
             held = self._held(deadline)
             if held is None:
                 return Absent()
@@ -102,8 +102,7 @@ class AcmStore(AwsStore):
 
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether the key type fits, and ask for the right to import with what is no certificate."""
-        del deadline
-        with self._errors(StoreNotWritable, "write"):
+        with self._errors(StoreNotWritable, "write", deadline):
             key = key_type_of(self._context)
             if key is KeyType.EC_P384 and self._settings.used_by == "cloudfront":
                 raise StoreNotWritable(
@@ -122,9 +121,11 @@ class AcmStore(AwsStore):
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Import to the ARN, or to a new one if there is none; the same certificate again imports nothing."""
         if len(bundle.key.reveal()) > MOST_KEY_BYTES:
-            raise DeliveryError(f"the key has more than {MOST_KEY_BYTES} bytes, which ACM takes", fix="use a smaller key")
+            raise DeliveryError(
+                f"the key has more than {MOST_KEY_BYTES} bytes, which ACM takes", fix="use a smaller key"
+            )
         tags = store_tags.tags_of(metadata, metadata.sha256)
-        with self._errors(DeliveryError, "write", AGAIN):
+        with self._errors(DeliveryError, "write", deadline, AGAIN):
             made: str | None = None
             for _ in rounds(deadline, "acm:GetCertificate"):
                 found = self._search.all()
@@ -141,7 +142,7 @@ class AcmStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the ARN still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate"):
+        with self._errors(DeliveryError, "annotate", deadline):
             held = self._held(deadline)
             if held is None or held.sha256 != metadata.sha256 or RETIRED in held.tags:
                 raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
@@ -149,7 +150,7 @@ class AcmStore(AwsStore):
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Mark the ARN as free for the next certificate; with `purge` delete it, and its key, for good."""
-        with self._errors(DeliveryError, "remove"):
+        with self._errors(DeliveryError, "remove", deadline):
             held = self._held(deadline)
             if held is None or (RETIRED in held.tags and not purge):
                 return Retired.ABSENT

@@ -26,7 +26,7 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme_providers.aws import store_tags
+from ci_acme_providers.aws import patience, store_tags
 from ci_acme_providers.aws.s3_objects import Bucket, Head
 from ci_acme_providers.aws.store_base import (
     AwsStore,
@@ -42,7 +42,6 @@ from ci_acme_providers.aws.store_config import ORDER_SUFFIX, S3Settings
 from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 
 _MARK: Final = "ci-acme-certificate"
-_SHAPE: Final = "ci-acme-shape"
 _LIMIT: Final = 10
 """Tags of an object (API reference, PutObjectTagging)."""
 
@@ -72,7 +71,7 @@ class S3Store(AwsStore):
     """A `ports.CertificateStore` in one object. The version is the certificate's SHA-256."""
 
     PROVIDER = "aws-s3"
-    SERVICE = IAM = "s3"
+    SERVICE = "s3"
 
     def __init__(self, settings: S3Settings, context: ProviderContext) -> None:
         super().__init__(settings, context)
@@ -93,32 +92,32 @@ class S3Store(AwsStore):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags say; the object is not read, and the right to read it is not needed."""
-        with self._errors(StoreReadError, "read"):
+        with self._errors(StoreReadError, "read", deadline):
             seen = self._look(deadline)
             if not isinstance(seen, _Seen):
                 return seen
             if seen.metadata is None:
                 return Unusable("its object was not written by ci-acme")
-            same = seen.tags.get(_SHAPE) == store_tags.shape_name(self._shape)
-            lacks = None if same else "the shape that the config asks for"
+            same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self._shape)
+            lacks = None if same else store_tags.OTHER_SHAPE
             return Present(None, b"", seen.metadata, seen.metadata.sha256, lacks)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, in whatever shape they were written."""
-        with self._errors(StoreReadError, "read"):
+        with self._errors(StoreReadError, "read", deadline):
             for _ in rounds(deadline, "s3:GetObject"):
                 seen = self._look(deadline)
                 if not isinstance(seen, _Seen):
                     return None
                 found = self._bucket.get(self._key)
                 if found is not None and (seen.head is None or found.tag == seen.head.tag):
-                    shape = store_tags.shape_named(seen.tags.get(_SHAPE)) or self._shape
+                    shape = store_tags.shape_named(seen.tags.get(store_tags.SHAPE)) or self._shape
                     return bundle_of(found.body, shape, self._password())
         raise AssertionError("rounds() ends by raising")
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the right to write by a write whose condition cannot hold."""
-        with self._errors(StoreNotWritable, "write"):
+        with self._errors(StoreNotWritable, "write", deadline):
             self._password()
             seen = self._look(deadline)
             if isinstance(seen, _Seen):
@@ -132,7 +131,7 @@ class S3Store(AwsStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Replace the object that was seen, or make it, and read it back; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", AGAIN):
+        with self._errors(DeliveryError, "write", deadline, AGAIN):
             value = value_of(bundle, self._shape, self._context.certificate, self._password())
             for _ in rounds(deadline, "s3:PutObject"):
                 seen = self._look(deadline)
@@ -145,7 +144,7 @@ class S3Store(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the object still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate"):
+        with self._errors(DeliveryError, "annotate", deadline):
             seen = self._look(deadline)
             if not isinstance(seen, _Seen) or seen.metadata is None or seen.metadata.sha256 != metadata.sha256:
                 raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
@@ -153,7 +152,7 @@ class S3Store(AwsStore):
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the object; with `purge`, and in a bucket with versions, all its versions."""
-        with self._errors(DeliveryError, "remove"):
+        with self._errors(DeliveryError, "remove", deadline):
             if self._settings.keep_order:
                 self._forget_order()
             for _ in rounds(deadline, "s3:DeleteObject"):
@@ -176,26 +175,24 @@ class S3Store(AwsStore):
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in an object of its own."""
-        del deadline
-        with self._errors(DeliveryError, "keep the order of"):
+        with self._errors(DeliveryError, "keep the order of", deadline):
             self._bucket.put(self._key + ORDER_SUFFIX, order_text(pending).encode(), {})
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         """What `stage` kept, as far as it can be read."""
-        del deadline
         if not self._settings.keep_order:
             return None
         try:
-            found = self._bucket.get(self._key + ORDER_SUFFIX)
+            with patience.within(deadline):
+                found = self._bucket.get(self._key + ORDER_SUFFIX)
         except AwsFault:
             return None
         return order_of(found.body) if found else None
 
     def unstage(self, *, deadline: Deadline) -> None:
         """Delete the order's object, with its versions."""
-        del deadline
         if self._settings.keep_order:
-            with self._errors(DeliveryError, "forget the order of"):
+            with self._errors(DeliveryError, "forget the order of", deadline):
                 self._forget_order()
 
     def _forget_order(self) -> None:
@@ -237,7 +234,7 @@ class S3Store(AwsStore):
             raise
 
     def _holds(self, seen: _Seen, metadata: Metadata) -> bool:
-        same = seen.tags.get(_SHAPE) == store_tags.shape_name(self._shape)
+        same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self._shape)
         return same and seen.metadata is not None and seen.metadata.sha256 == metadata.sha256
 
     def _put(self, value: bytes, metadata: Metadata, seen: _Seen | Absent) -> bool:
@@ -274,7 +271,7 @@ class S3Store(AwsStore):
     def _describe(self, seen: _Seen, metadata: Metadata) -> None:
         """Replace the tags of this very object."""
         tags = self._tags(metadata, _foreign(seen.tags))
-        tags[_SHAPE] = seen.tags.get(_SHAPE, tags[_SHAPE])
+        tags[store_tags.SHAPE] = seen.tags.get(store_tags.SHAPE, tags[store_tags.SHAPE])
         if tags == seen.tags:
             return
         self._bucket.tag(self._key, tag_list(tags))
@@ -289,7 +286,7 @@ class S3Store(AwsStore):
         except ValueError:
             text = f"the metadata do not fit {self.target}, whose object has {len(foreign)} tags of your own"
         else:
-            return {**foreign, **tags, _SHAPE: store_tags.shape_name(self._shape)}
+            return {**foreign, **tags, store_tags.SHAPE: store_tags.shape_name(self._shape)}
         raise DeliveryError(text, fix="remove tags of your own from the object" + AGAIN)
 
     def _require_room(self, seen: _Seen) -> None:
@@ -306,5 +303,3 @@ class S3Store(AwsStore):
 
 def _foreign(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if key != MANAGED and not key.startswith("ci-acme-")}
-
-

@@ -29,13 +29,13 @@ def read(rest: str, context: ProviderContext, *, deadline: Deadline) -> Secret:
 
     Raises `SecretError`, with the action to grant; never with what the secret holds.
     """
-    del deadline  # the client's own patience is shorter than a run
     name, _, field = rest.partition("#")
     about = _Reference(rest)
     arn = _ARN.match(name)
-    with store_faults.told(SecretError, "read", about):
-        client = session.client("secretsmanager", AwsAccess(region=arn[1] if arn else None), context)
-        answer = store_faults.call(client, "secretsmanager", "get_secret_value", {"SecretId": name})
+    access = AwsAccess.model_validate({"region": arn[1]} if arn else {})
+    with store_faults.told(SecretError, "read", about, deadline):
+        client = session.client("secretsmanager", access, context)
+        answer = store_faults.call(client, access, "get_secret_value", {"SecretId": name})
     text = answer.get("SecretString")
     value = text.encode() if isinstance(text, str) else bytes(answer.get("SecretBinary", b""))
     if field:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder, format_time
-from ci_acme.model.secret import Secret
+from ci_acme.model.secret import Secret as Password
+from ci_acme.model.tags import MANAGED
 from ci_acme.ports import (
     Absent,
     Deadline,
@@ -24,15 +25,15 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme_providers.aws import store_tags
+from ci_acme_providers.aws import patience, store_tags
 from ci_acme_providers.aws.secret_order import OrderSecret
+from ci_acme_providers.aws.secret_versions import CURRENT, Secret, Versions, current
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
     most_bytes,
     password_of,
     rounds,
-    tag_list,
     tag_map,
     token_of,
     value_of,
@@ -43,23 +44,18 @@ from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 MOST_BYTES: Final = 65_536
 """Of one secret (API reference, PutSecretValue)."""
 
-CURRENT: Final = "AWSCURRENT"
-_NEXT: Final = "ci-acme-next"
-"""A staging label of ours, so that a new version does not become current by being written."""
-
-_DESCRIPTION: Final = "TLS certificate and key, written by ci-acme"
-
 
 class SecretsManagerStore(AwsStore):
     """A `ports.CertificateStore` in one secret. The version is Secrets Manager's VersionId."""
 
     PROVIDER = "aws-secrets-manager"
-    SERVICE = IAM = "secretsmanager"
+    SERVICE = "secretsmanager"
 
     def __init__(self, settings: SecretsManagerSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._settings = settings
         self._shape = settings.made
+        self._secret = Versions(settings.name, settings.kms_key, self._call)
         self._order = OrderSecret(settings.name + ORDER_SUFFIX, settings.kms_key, self._call)
 
     @property
@@ -76,35 +72,32 @@ class SecretsManagerStore(AwsStore):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeSecret says: neither the secret's value nor the right to read it is needed."""
-        del deadline
-        with self._errors(StoreReadError, "read"):
-            return self._state(self._describe())
+        with self._errors(StoreReadError, "read", deadline):
+            return self._state(self._secret.describe())
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain of the current version, in whatever shape they were written."""
-        del deadline
-        with self._errors(StoreReadError, "read"):
-            secret = self._describe()
-            version = _current(secret)
+        with self._errors(StoreReadError, "read", deadline):
+            secret = self._secret.describe()
+            version = current(secret)
             if secret is None or version is None or "DeletedDate" in secret:
                 return None
             found = store_tags.find(tag_map(secret.get("Tags")), version)
             shape = store_tags.shape_named(found.shape if found else None) or self._shape
-            return bundle_of(self._value(version), shape, self._password())
+            return bundle_of(self._secret.value(version), shape, self._password())
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the right to write without writing: a version that exists cannot be given other content."""
-        del deadline
         needed = most_bytes(self._context, self._shape)
         if needed > MOST_BYTES:
             raise StoreNotWritable(
                 f"a bundle of up to {needed} bytes does not fit {self.target}: a secret holds {MOST_BYTES} bytes",
                 fix="use a shape with fewer parts, or a smaller key",
             )
-        with self._errors(StoreNotWritable, "write"):
+        with self._errors(StoreNotWritable, "write", deadline):
             self._password()
-            secret = self._describe()
-            version = _current(secret)
+            secret = self._secret.describe()
+            version = current(secret)
             if secret is None:
                 return  # the right to create it shows when it is created, or when the order is kept beside it
             full = store_tags.no_room(tag_map(secret.get("Tags")))
@@ -113,14 +106,14 @@ class SecretsManagerStore(AwsStore):
             if version is None or "DeletedDate" in secret:
                 return
             try:
-                self._put(version, b"ci-acme asks whether it may write")
+                self._secret.put(version, b"ci-acme asks whether it may write")
             except AwsFault as fault:
                 if fault.code != "ResourceExistsException":
                     raise
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Write a version, read it back, and let it be current; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", AGAIN):
+        with self._errors(DeliveryError, "write", deadline, AGAIN):
             password = self._password()
             version = token_of(bundle, self._shape, password)
             value = value_of(bundle, self._shape, self._context.certificate, password)
@@ -137,113 +130,94 @@ class SecretsManagerStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the current version's tags, if it still holds the certificate that they speak of."""
-        del deadline
-        with self._errors(DeliveryError, "annotate"):
-            secret = self._describe()
-            version, tags = _current(secret), tag_map(secret.get("Tags") if secret else None)
+        with self._errors(DeliveryError, "annotate", deadline):
+            secret = self._secret.describe()
+            version, tags = current(secret), tag_map(secret.get("Tags") if secret else None)
             found = store_tags.find(tags, version) if version else None
             if version is None or found is None or found.metadata.sha256 != metadata.sha256:
                 raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
             wanted = store_tags.tags_of(metadata, version, store_tags.shape_named(found.shape) or self._shape)
             wanted = store_tags.with_blanks(tags, wanted, version)
-            self._call("tag_resource", SecretId=self.target, Tags=tag_list(wanted))
-            self._untag(store_tags.done_with(wanted, version, None))
+            self._secret.tag(wanted)
+            self._secret.untag(store_tags.done_with(wanted, version, None))
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Schedule the secret for deletion, or delete it at once with `purge`. What is staged goes first."""
-        with self._errors(DeliveryError, "remove"):
+        with self._errors(DeliveryError, "remove", deadline):
             if self._settings.keep_order:
                 self._order.remove()
             for _ in rounds(deadline, "secretsmanager:DeleteSecret"):
-                secret = self._describe()
-                if secret is None or (_current(secret) is None and "DeletedDate" not in secret):
+                secret = self._secret.describe()
+                going = secret is not None and "DeletedDate" in secret
+                if secret is None or (going and not purge) or (current(secret) is None and not going):
                     return Retired.ABSENT
-                if "DeletedDate" in secret and not purge:
-                    return Retired.ABSENT
-                if store_tags.MANAGED not in tag_map(secret.get("Tags")) or isinstance(self._state(secret), Unusable):
+                if MANAGED not in tag_map(secret.get("Tags")) or isinstance(self._state(secret), Unusable):
                     raise DeliveryError(
                         f"{self.target} holds what ci-acme did not write, which is not removed",
                         fix="delete the secret by hand, if nobody needs it",
                     )
-                try:
-                    self._delete(purge=purge)
-                except AwsFault as fault:
-                    if fault.code not in {"InvalidRequestException", "ResourceNotFoundException"}:
-                        raise
-                    if purge or not self._is_going():
-                        continue
-                return Retired.REMOVED
+                if self._secret.delete(None if purge else self._settings.recovery_days) or self._is_going():
+                    return Retired.REMOVED
         raise AssertionError("rounds() ends by raising")
+
+    def _is_going(self) -> bool:
+        """Whether a deletion that was refused is under way: our own answer may have been lost."""
+        secret = self._secret.describe()
+        return secret is None or "DeletedDate" in secret
 
     # --- an order under way
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in a secret of its own: a first version would be AWSCURRENT, whatever its label."""
-        with self._errors(DeliveryError, "keep the order of"):
+        with self._errors(DeliveryError, "keep the order of", deadline):
             self._order.keep(pending, deadline)
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         """What `stage` kept, as far as it can be read."""
-        del deadline
-        return self._order.find() if self._settings.keep_order else None
+        if not self._settings.keep_order:
+            return None
+        with patience.within(deadline):
+            return self._order.find()
 
     def unstage(self, *, deadline: Deadline) -> None:
         """Delete the secret of the order, for good."""
-        del deadline
         if self._settings.keep_order:
-            with self._errors(DeliveryError, "forget the order of"):
+            with self._errors(DeliveryError, "forget the order of", deadline):
                 self._order.remove()
 
     # --- steps
 
     def _attempt(self, version: str, value: bytes, tags: Mapping[str, str], bundle: Bundle) -> bool:
         """Bring the secret to `version`; False if others, or a deletion, came in between."""
-        secret = self._describe()
+        secret = self._secret.describe()
         if secret is None:
-            return self._create(version, value, tags)
+            if self._secret.create(version, value, tags):
+                self._require_read_back(version, value, bundle)
+                return True
+            return False  # a deletion that is not through, or another writer
         if "DeletedDate" in secret:
-            return self._restore()
-        current = _current(secret)
-        if current != version:
-            self._tag(tag_map(secret.get("Tags")), tags, version, current)
-            if not self._write(version, value, bundle, current):
+            self._secret.restore()
+            return False
+        before = current(secret)
+        if before != version:
+            self._describe_next(tag_map(secret.get("Tags")), tags, version, before)
+            if not self._write(version, value, bundle, before):
                 return False
-            secret = self._describe()
-        return self._tidy(secret, version, tags, current)
+            secret = self._secret.describe()
+        return self._tidy(secret, version, tags, before)
 
-    def _create(self, version: str, value: bytes, tags: Mapping[str, str]) -> bool:
-        """Value and tags at once. A deletion that is not through, or another writer, is for the next round."""
-        key = {"KmsKeyId": self._settings.kms_key} if self._settings.kms_key else {}
-        try:
-            self._call(
-                "create_secret",
-                Name=self.target,
-                ClientRequestToken=version,
-                Description=_DESCRIPTION,
-                Tags=tag_list(tags),
-                **_content(value, self._shape.single),
-                **key,
-            )
-        except AwsFault as fault:
-            if fault.code in {"ResourceExistsException", "InvalidRequestException"}:
-                return False
-            raise
-        self._require_read_back(version, value, None)
-        return True
+    def _describe_next(
+        self, there: Mapping[str, str], tags: Mapping[str, str], version: str, before: str | None
+    ) -> None:
+        """The tags of the version that is to come, beside those of the one that serves."""
+        if len({**there, **tags}) > store_tags.LIMIT:
+            self._secret.untag(store_tags.others(there, version, before))
+        self._secret.tag(store_tags.with_blanks(there, tags, version))
 
-    def _restore(self) -> bool:
-        """Revive a secret that is scheduled for deletion; one that is being deleted for good is waited for."""
-        try:
-            self._call("restore_secret", SecretId=self.target)
-        except AwsFault as fault:
-            if fault.code not in {"InvalidRequestException", "ResourceNotFoundException"}:
-                raise
-        return False
-
-    def _write(self, version: str, value: bytes, bundle: Bundle, current: str | None) -> bool:
+    def _write(self, version: str, value: bytes, bundle: Bundle, before: str | None) -> bool:
         """Put the version beside the current one, read it back, and move the label."""
         try:
-            stages = self._put(version, value)
+            stages = self._secret.put(version, value)
         except AwsFault as fault:
             if fault.code == "InvalidRequestException":
                 return False
@@ -251,100 +225,38 @@ class SecretsManagerStore(AwsStore):
                 raise
             stages = []  # this version is there: of this certificate and key, but with another salt
         self._require_read_back(version, value, bundle)
-        if CURRENT in stages:
-            return True
-        move = {"RemoveFromVersionId": current} if current else {}
-        try:
-            self._call(
-                "update_secret_version_stage",
-                SecretId=self.target,
-                VersionStage=CURRENT,
-                MoveToVersionId=version,
-                **move,
-            )
-        except AwsFault as fault:
-            if fault.code in {"InvalidParameterException", "InvalidRequestException", "ResourceNotFoundException"}:
-                return False  # somebody else was faster, or our own answer was lost: look again
-            raise
-        return True
+        return CURRENT in stages or self._secret.move(version, before)
 
-    def _tidy(self, secret: Mapping[str, Any] | None, version: str, tags: Mapping[str, str], old: str | None) -> bool:
+    def _tidy(self, secret: Secret | None, version: str, tags: Mapping[str, str], before: str | None) -> bool:
         """Whether the version is current and described; removes what describes the one before."""
-        if secret is None or _current(secret) != version or "DeletedDate" in secret:
+        if secret is None or current(secret) != version or "DeletedDate" in secret:
             return False
         there = tag_map(secret.get("Tags"))
         if any(there.get(key) != value for key, value in tags.items()):
             wanted = store_tags.with_blanks(there, tags, version)
-            self._call("tag_resource", SecretId=self.target, Tags=tag_list(wanted))
+            self._secret.tag(wanted)
             there.update(wanted)
-        self._untag(store_tags.done_with(there, version, old if old != version else None))
+        self._secret.untag(store_tags.done_with(there, version, before if before != version else None))
         return True
 
-    def _tag(self, there: Mapping[str, str], tags: Mapping[str, str], version: str, current: str | None) -> None:
-        """Describe the version that is to come."""
-        if len({**there, **tags}) > store_tags.LIMIT:
-            self._untag(store_tags.others(there, version, current))
-        wanted = store_tags.with_blanks(there, tags, version)
-        self._call("tag_resource", SecretId=self.target, Tags=tag_list(wanted))
-
-    def _untag(self, keys: list[str]) -> None:
-        if keys:
-            self._call("untag_resource", SecretId=self.target, TagKeys=keys)
-
-    # --- single calls
-
-    def _describe(self) -> Mapping[str, Any] | None:
-        try:
-            return self._call("describe_secret", SecretId=self.target)
-        except AwsFault as fault:
-            if fault.code == "ResourceNotFoundException":
-                return None
-            raise
-
-    def _put(self, version: str, value: bytes) -> list[str]:
-        answer = self._call(
-            "put_secret_value",
-            SecretId=self.target,
-            ClientRequestToken=version,
-            VersionStages=[_NEXT],
-            **_content(value, self._shape.single),
-        )
-        return list(answer.get("VersionStages", ()))
-
-    def _value(self, version: str) -> bytes:
-        answer = self._call("get_secret_value", SecretId=self.target, VersionId=version)
-        text = answer.get("SecretString")
-        return text.encode() if isinstance(text, str) else bytes(answer.get("SecretBinary", b""))
-
-    def _require_read_back(self, version: str, value: bytes, bundle: Bundle | None) -> None:
+    def _require_read_back(self, version: str, value: bytes, bundle: Bundle) -> None:
         """The version holds `value`, or the same bundle with another salt; as far as we may read it."""
         try:
-            found = self._value(version)
+            found = self._secret.value(version)
         except AwsFault as fault:
             if fault.denied:
                 return
             raise
-        if found != value and (bundle is None or bundle_of(found, self._shape, self._password()) != bundle):
+        if found != value and bundle_of(found, self._shape, self._password()) != bundle:
             raise AwsFault("Mismatch", "secretsmanager:GetSecretValue", "what is read back is not what was written")
 
-    def _delete(self, *, purge: bool) -> None:
-        how: dict[str, Any] = {"RecoveryWindowInDays": self._settings.recovery_days}
-        if purge:
-            how = {"ForceDeleteWithoutRecovery": True}
-        self._call("delete_secret", SecretId=self.target, **how)
-
-    def _is_going(self) -> bool:
-        secret = self._describe()
-        return secret is None or "DeletedDate" in secret
-
-    def _password(self) -> Secret | None:
+    def _password(self) -> Password | None:
         return password_of(self._context, self._settings.pkcs12_password)
 
-    def _state(self, secret: Mapping[str, Any] | None) -> StoreState:
-        version = _current(secret)
+    def _state(self, secret: Secret | None) -> StoreState:
         if secret is None:
             return Absent()
-        until = secret.get("DeletedDate")
+        until, version = secret.get("DeletedDate"), current(secret)
         if until is not None:
             when = f" until {format_time(until)}" if isinstance(until, datetime) else ""
             return Absent(f"scheduled for deletion, and can be restored{when}")
@@ -353,20 +265,5 @@ class SecretsManagerStore(AwsStore):
         found = store_tags.find(tag_map(secret.get("Tags")), version)
         if found is None:
             return Unusable("its current version was not written by ci-acme")
-        wanted = store_tags.shape_name(self._shape)
-        lacks = None if found.shape == wanted else f"the shape {self._settings.shape or self._settings.SHAPE}"
-        return Present(None, b"", found.metadata, version, lacks)
-
-
-def _current(secret: Mapping[str, Any] | None) -> str | None:
-    versions = (secret or {}).get("VersionIdsToStages") or {}
-    return next((version for version, stages in versions.items() if CURRENT in stages), None)
-
-
-def _content(value: bytes, single: bool) -> dict[str, Any]:  # noqa: FBT001 - a helper of this module
-    """Text where it is text; only PKCS#12 alone is binary."""
-    try:
-        return {"SecretString": value.decode("ascii")}
-    except UnicodeDecodeError:
-        assert single
-        return {"SecretBinary": value}
+        same = found.shape == store_tags.shape_name(self._shape)
+        return Present(None, b"", found.metadata, version, None if same else store_tags.OTHER_SHAPE)

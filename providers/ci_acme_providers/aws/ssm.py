@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
-from ci_acme.model.material import Bundle, KeyType
+from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import (
@@ -25,12 +25,12 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.shapes import Part, Shape, estimate
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
     key_type_of,
+    likely_bytes,
     most_bytes,
     names_of,
     password_of,
@@ -45,10 +45,6 @@ from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 _POINTER: Final = re.compile(r"ci-acme:([0-9a-f]{64})")
 _DESCRIPTION: Final = "TLS certificate and key, written by ci-acme:{}"
 _PASSING: Final = frozenset({"InvalidResourceId", "ParameterAlreadyExists", "ParameterNotFound", "TooManyUpdates"})
-_INTERMEDIATE: Final = 1_500
-"""Bytes of one intermediate certificate of a public CA, in PEM, about."""
-_LEAF: Final = 1_100
-"""What `shapes.estimate` counts for a leaf more than a public CA's has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class SsmStore(AwsStore):
     """A `ports.CertificateStore` in one parameter. The version is the parameter's."""
 
     PROVIDER = "aws-ssm"
-    SERVICE = IAM = "ssm"
+    SERVICE = "ssm"
 
     def __init__(self, settings: SsmSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
@@ -79,24 +75,23 @@ class SsmStore(AwsStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """No order under way: a parameter's name cannot be used again for 30 seconds after it was deleted."""
-        return StoreCapabilities(
-            holds_pending=False, returns_key=self._shape.holds_key, max_bytes=self._settings.most
-        )
+        return StoreCapabilities(holds_pending=False, returns_key=self._shape.holds_key, max_bytes=self._settings.most)
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeParameters and the tags say; the value is not asked for."""
-        with self._errors(StoreReadError, "read"):
+        with self._errors(StoreReadError, "read", deadline):
             seen, found = self._look(deadline)
             if seen is None:
                 return Absent()
             if found is None:
                 return Unusable("its current version was not written by ci-acme")
-            lacks = None if found.shape == store_tags.shape_name(self._shape) else "the shape that the config asks for"
+            same = found.shape == store_tags.shape_name(self._shape)
+            lacks = None if same else store_tags.OTHER_SHAPE
             return Present(None, b"", found.metadata, str(seen.version), lacks)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, decrypted."""
-        with self._errors(StoreReadError, "read"):
+        with self._errors(StoreReadError, "read", deadline):
             for _ in rounds(deadline, "ssm:GetParameter"):
                 seen, found = self._look(deadline)
                 if seen is None:
@@ -109,9 +104,8 @@ class SsmStore(AwsStore):
 
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether it fits, and ask for the right to write without writing."""
-        del deadline
         self._require_room()
-        with self._errors(StoreNotWritable, "write"):
+        with self._errors(StoreNotWritable, "write", deadline):
             self._password()
             seen = self._seen()
             if seen is None:
@@ -129,7 +123,7 @@ class SsmStore(AwsStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Describe the certificate, replace the value, and read it back; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", AGAIN):
+        with self._errors(DeliveryError, "write", deadline, AGAIN):
             value = self._text(bundle)
             identity = store_tags.identity_of(metadata.sha256, self._shape)
             tags = store_tags.tags_of(metadata, identity, self._shape)
@@ -147,7 +141,7 @@ class SsmStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the parameter still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate"):
+        with self._errors(DeliveryError, "annotate", deadline):
             seen, found = self._look(deadline)
             if seen is None or seen.identity is None or found is None or found.metadata.sha256 != metadata.sha256:
                 raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
@@ -157,7 +151,7 @@ class SsmStore(AwsStore):
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the parameter with its versions: Parameter Store keeps nothing for recovery."""
         del purge
-        with self._errors(DeliveryError, "remove"):
+        with self._errors(DeliveryError, "remove", deadline):
             seen, found = self._look(deadline)
             if seen is None:
                 return Retired.ABSENT
@@ -270,18 +264,17 @@ class SsmStore(AwsStore):
 
     def _untag(self, keys: list[str]) -> None:
         if keys:
-            self._call(
-                "remove_tags_from_resource", ResourceType="Parameter", ResourceId=self.target, TagKeys=keys
-            )
+            self._call("remove_tags_from_resource", ResourceType="Parameter", ResourceId=self.target, TagKeys=keys)
 
     def _parameter(self, name: str) -> Mapping[str, Any] | None:
         try:
-            answer: Mapping[str, Any] = self._call("get_parameter", Name=name, WithDecryption=True)["Parameter"]
-            return answer
+            answer = self._call("get_parameter", Name=name, WithDecryption=True)
         except AwsFault as fault:
             if fault.code in {"ParameterNotFound", "ParameterVersionNotFound"}:
                 return None
             raise
+        parameter: Mapping[str, Any] = answer["Parameter"]
+        return parameter
 
     # --- values
 
@@ -306,7 +299,7 @@ class SsmStore(AwsStore):
         key, names, most = key_type_of(self._context), names_of(self._context), self._settings.most
         if key is None:
             return  # publish() says it
-        usual, largest = likely(self._shape, key, names), most_bytes(self._context, self._shape)
+        usual, largest = likely_bytes(self._shape, key, names), most_bytes(self._context, self._shape)
         if usual > most:
             raise StoreNotWritable(
                 f"a bundle of about {usual} bytes ({key.value}, {names} names) does not fit {self.target}, which holds "
@@ -316,34 +309,9 @@ class SsmStore(AwsStore):
             )
         if largest > most:
             self._context.warn(
-                f"{self.target} holds {most} bytes: a bundle has about {usual}, and up to {largest} if the chain is long"
+                f"{self.target} holds {most} bytes: a bundle has about {usual}, up to {largest} if the chain is long"
             )
 
     def _larger(self) -> str:
         tier = "set tier: advanced, " if self._settings.tier == "standard" else ""
         return f"{tier}use shape: pem or fields without the chain, a smaller key, or aws-secrets-manager"
-
-
-def likely(shape: Shape, key: KeyType, names: int) -> int:
-    """About how many bytes a bundle takes with one intermediate certificate of a public CA.
-
-    `shapes.estimate` counts two long ones: nothing would ever fit 4 KB.
-    """
-    alone = {part: estimate(Shape({"f": part}), key, names) for part in _PLAIN}
-    leaf = alone["certificate"] - _LEAF
-    sizes: dict[Part, int] = {
-        "key": alone["key"],
-        "certificate": leaf,
-        "chain": _INTERMEDIATE,
-        "fullchain": leaf + _INTERMEDIATE,
-        "combined": leaf + _INTERMEDIATE + alone["key"],
-        "pkcs12": int((leaf + _INTERMEDIATE + alone["key"]) * 0.8) + 400,
-        "truststore": _INTERMEDIATE,
-    }
-    total = sum(sizes[part] for part in shape.fields.values())
-    encoded = int(total * 4 / 3) if shape.base64 else total
-    return encoded if shape.single else encoded + sum(len(field) + 6 for field in shape.fields) + total // 50
-
-
-_PLAIN: Final[tuple[Part, ...]] = ("key", "certificate")
-

@@ -1,4 +1,4 @@
-"""What AWS says, as errors that say what to grant or do. Nothing that was sent is ever repeated."""
+"""What AWS says to a store, as errors that say what to grant or do. Nothing that was sent is ever repeated."""
 
 from __future__ import annotations
 
@@ -8,27 +8,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, Interrupted
+from ci_acme.ports import Deadline
+from ci_acme_providers.aws import denials, patience
+from ci_acme_providers.aws.config import AwsAccess
 
 AGAIN: Final = "; run again: it is delivered without a new order"
 
-_DENIED: Final = frozenset(
-    {"AccessDeniedException", "AccessDenied", "AllAccessDisabled", "UnauthorizedOperation", "NotAuthorized", "403"}
-)
-_CREDENTIALS: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 _KMS: Final = ("EncryptionFailure", "DecryptionFailure", "InvalidKeyId", "KMS")
 _ACTIONS: Final[Mapping[str, str]] = {
     "s3:HeadObject": "s3:GetObject",
@@ -37,52 +22,51 @@ _ACTIONS: Final[Mapping[str, str]] = {
 """Actions of IAM that are not called as the operation is."""
 
 _LISTED: Final = frozenset({"s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"})
-
-_WHO: Final = re.compile(r"not authorized to perform:? ([a-z0-9-]+:\w+)(?: on (?:the )?(?:resource:? )?(\S+))?")
 _LONG: Final = re.compile(r"[A-Za-z0-9+/=_]{32,}")
+_REGION: Final = "set region to where the bucket is"
+_TAGS: Final = "remove tags of your own: AWS takes 50 at one resource"
 _FIXES: Final[Mapping[str, str]] = {
-    "BucketRegionError": "set region to where the bucket is",
-    "IllegalLocationConstraintException": "set region to where the bucket is",
+    "BucketRegionError": _REGION,
+    "IllegalLocationConstraintException": _REGION,
     "LimitExceededException": "raise the quota that AWS names, or remove what nobody needs",
     "NoRegionError": "set region in the store, or AWS_REGION in the environment",
     "NoSuchBucket": "create the bucket, or correct its name",
     "ParamValidationError": "correct the settings of the store",
-    "PermanentRedirect": "set region to where the bucket is",
-    "ResourceInUseException": "take it off what uses it first",
-    "TooManyTagsError": "remove tags of your own: AWS takes 50 at one resource",
-    "TooManyTagsException": "remove tags of your own: AWS takes 50 at one resource",
+    "PermanentRedirect": _REGION,
+    "TooManyTagsError": _TAGS,
+    "TooManyTagsException": _TAGS,
 }
+_NETWORK: Final = "check the network, and endpoint and region of the store"
 
 
 class AwsFault(Exception):
-    """A call that was refused or not answered. `code` is AWS's or the SDK's, `action` what IAM calls the operation."""
+    """A call that was refused or not answered. `code` is AWS's or the SDK's, `action` what IAM calls the operation.
 
-    def __init__(self, code: str, action: str, said: str = "", resource: str = "") -> None:
+    `said` and `fix` are for people; `denied` says that a permission is missing.
+    """
+
+    def __init__(self, code: str, action: str, said: str = "", *, fix: str = "", denied: bool = False) -> None:
         super().__init__(code)
         self.code = code
         self.action = action
         self.said = said
-        self.resource = resource
-
-    @property
-    def denied(self) -> bool:
-        """Whether a permission is missing."""
-        return self.code in _DENIED
+        self.fix = fix
+        self.denied = denied
 
 
-def call(client: Any, service: str, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Call an operation (`put_object`) of a botocore client. Raises `AwsFault`."""
-    import botocore.exceptions as sdk
+def call(client: Any, access: AwsAccess, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Call an operation (`put_object`) of a botocore client. Raises `AwsFault`, and `SecretError` of credentials."""
+    from botocore.exceptions import BotoCoreError, ClientError
 
+    service = str(client.meta.service_model.signing_name)
     try:
         answer: Mapping[str, Any] = getattr(client, operation)(**arguments)
+    except (BotoCoreError, ClientError) as error:
+        name = str(getattr(error, "operation_name", "") or client.meta.method_to_api_mapping[operation])
+        action = f"{service}:{name}"
+        fault = _fault(error, access, _ACTIONS.get(action, action))
+    else:
         return answer
-    except sdk.ClientError as error:
-        fault = _refused(service, error.operation_name, error.response.get("Error", {}))
-    except sdk.ParamValidationError as error:  # its text shows what was sent
-        fault = AwsFault(type(error).__name__, f"{service}:{operation}")
-    except sdk.BotoCoreError as error:
-        fault = AwsFault(type(error).__name__, f"{service}:{operation}", harmless(str(error)))
     raise fault  # out here, no exception of the SDK hangs on it
 
 
@@ -94,17 +78,24 @@ def harmless(text: str) -> str:
 
 
 @contextmanager
-def told(kind: type[CiAcmeError], verb: str, store: Any, again: str = "") -> Generator[None]:
-    """Turn faults, and errors about credentials, into `kind`. `store` has `provider` and `target`."""
+def told(
+    kind: type[CiAcmeError], verb: str, store: Any, deadline: Deadline, again: str = ""
+) -> Generator[None, None, None]:
+    """Turn faults, and errors about credentials, into `kind`; calls inside end with the deadline.
+
+    `store` has `provider` and `target`.
+    """
     where = {"provider": store.provider, "target": store.target}
     try:
-        yield
+        with patience.within(deadline):
+            yield
     except (Interrupted, kind):
         raise
     except AwsFault as fault:
+        said = fault.said if fault.fix else f"{fault.action} failed with {fault.code}" + _in_brackets(fault.said)
         error = kind(
-            f"cannot {verb} {store.target}: {_words(fault)}",
-            fix=_fix(fault) + again,
+            f"cannot {verb} {store.target}: {said}",
+            fix=(fault.fix or _fix(fault.code)) + again,
             details={**where, "code": fault.code, "action": fault.action},
         )
     except CiAcmeError as other:
@@ -114,29 +105,29 @@ def told(kind: type[CiAcmeError], verb: str, store: Any, again: str = "") -> Gen
     raise error
 
 
-def _refused(service: str, operation: str, document: Mapping[str, Any]) -> AwsFault:
-    code, message = str(document.get("Code", "unknown")), str(document.get("Message", ""))
-    action = f"{service}:{operation}"
-    found = _WHO.search(message)
-    if found is not None:
-        return AwsFault("AccessDenied", found[1], "", (found[2] or "").strip('".,'))
-    return AwsFault(code, _ACTIONS.get(action, action), harmless(message))
+def _fault(error: Exception, access: AwsAccess, action: str) -> AwsFault:
+    document: Mapping[str, Any] = getattr(error, "response", {}).get("Error", {})
+    code = str(document.get("Code") or type(error).__name__)
+    rejected = denials.rejected(error, access)
+    if rejected is not None:
+        return AwsFault(code, action, harmless(rejected.message), fix=rejected.fix)
+    denied = denials.denied(error, action)
+    if denied is not None:
+        more = "; allow s3:ListBucket on the bucket, too: without it, what is not there is denied"
+        fix = denied.fix + (more if denied.action in _LISTED else "")
+        return AwsFault(code, denied.action, harmless(denied.message), fix=fix, denied=True)
+    if type(error).__name__ == "ParamValidationError":  # its text shows what was sent
+        return AwsFault(code, action)
+    return AwsFault(code, action, harmless(str(document.get("Message", "") if document else error)))
 
 
-def _words(fault: AwsFault) -> str:
-    if fault.denied:
-        where = f" on {fault.resource}" if fault.resource else ""
-        return f"AWS does not allow {fault.action}{where}"
-    return f"{fault.action} failed with {fault.code}" + (f" ({fault.said})" if fault.said else "")
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
-def _fix(fault: AwsFault) -> str:
-    if fault.denied:
-        where = f" on {fault.resource}" if fault.resource else ""
-        listing = ", and s3:ListBucket on the bucket: without it, what is not there is denied, too"
-        return f"grant {fault.action}{where} to the role of this job" + (listing if fault.action in _LISTED else "")
-    if fault.code in _CREDENTIALS:
-        return "give the job AWS credentials that are valid: role with the CI system's identity token, or AWS_* variables"
-    if fault.code.startswith(_KMS):
-        return "let the role use the KMS key: grant kms:GenerateDataKey and kms:Decrypt on it"
-    return _FIXES.get(fault.code, "see what AWS says, and run again")
+def _fix(code: str) -> str:
+    if code.startswith(_KMS):
+        return "let the role use the KMS key: allow kms:GenerateDataKey and kms:Decrypt on it"
+    if code.endswith(("ConnectionError", "TimeoutError", "ClosedError", "SSLError", "ClientError")):
+        return _NETWORK
+    return _FIXES.get(code, "see what AWS says, and run again")

@@ -28,7 +28,10 @@ PIECES: Final = 14
 USUAL: Final = 9
 """What one generation takes with 100 names."""
 
-_SHAPE: Final = "ci-acme-shape"
+OTHER_SHAPE: Final = "the shape that the config asks for"
+"""What a store lacks that holds the right certificate in another shape."""
+
+SHAPE: Final = "ci-acme-shape"
 _PREFIX: Final = "ci-acme-"
 
 
@@ -55,7 +58,7 @@ def tags_of(metadata: Metadata, identity: str, shape: Shape | None = None) -> di
     plain = to_tags(metadata, most=PIECES)
     managed = plain.pop(MANAGED)
     if shape is not None:
-        plain[_SHAPE] = shape_name(shape)
+        plain[SHAPE] = shape_name(shape)
     ending = generation(identity)
     return {MANAGED: managed, **{f"{key}.{ending}": value for key, value in plain.items()}}
 
@@ -65,11 +68,11 @@ def find(tags: Mapping[str, str], identity: str) -> Described | None:
     ending = f".{generation(identity)}"
     own = {key.removesuffix(ending): value for key, value in tags.items() if key.endswith(ending)}
     metadata = from_tags(own)
-    return None if metadata is None else Described(metadata, own.get(_SHAPE))
+    return None if metadata is None else Described(metadata, own.get(SHAPE))
 
 
 def with_blanks(tags: Mapping[str, str], wanted: Mapping[str, str], identity: str) -> dict[str, str]:
-    """`wanted`, and an empty value for each surplus piece of the same generation: what reads them meanwhile is whole."""
+    """`wanted`, and an empty value for each surplus piece of the same generation: a reader meanwhile passes over it."""
     ending = f".{generation(identity)}"
     surplus = {key: "" for key in tags if key.startswith(_PREFIX) and key.endswith(ending) and key not in wanted}
     return {**wanted, **surplus}
