@@ -27,7 +27,7 @@ from ci_acme.ports import (
 from ci_acme.shapes import pem_blocks
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.acm_search import NAME_TAG, Found, Search
-from ci_acme_providers.aws.store_base import AwsStore, key_type_of, rounds, sha256_of, tag_list
+from ci_acme_providers.aws.store_base import AwsStore, rounds, sha256_of, tag_list
 from ci_acme_providers.aws.store_config import AcmSettings
 from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 
@@ -103,7 +103,7 @@ class AcmStore(AwsStore):
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether the key type fits, and ask for the right to import with what is no certificate."""
         with self._errors(StoreNotWritable, "write", deadline):
-            key = key_type_of(self._context)
+            key = self._context.key
             if key is KeyType.EC_P384 and self._settings.used_by == "cloudfront":
                 raise StoreNotWritable(
                     f"{self.target} is for CloudFront, which serves no {key.value} key", fix="set key: ec-p256"

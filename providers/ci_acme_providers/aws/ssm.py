@@ -29,10 +29,8 @@ from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
-    key_type_of,
     likely_bytes,
     most_bytes,
-    names_of,
     password_of,
     rounds,
     tag_list,
@@ -296,7 +294,7 @@ class SsmStore(AwsStore):
 
     def _require_room(self) -> None:
         """Refuse what will not fit; warn of what may not, if the CA's chain is long."""
-        key, names, most = key_type_of(self._context), names_of(self._context), self._settings.most
+        key, names, most = self._context.key, max(1, len(self._context.names)), self._settings.most
         if key is None:
             return  # publish() says it
         usual, largest = likely_bytes(self._shape, key, names), most_bytes(self._context, self._shape)

@@ -133,20 +133,9 @@ def token_of(bundle: Bundle, shape: Shape, password: Secret | None) -> str:
 # --- sizes, known before an order is spent
 
 
-def key_type_of(context: ProviderContext) -> KeyType | None:
-    """The key type of the certificate that the store is made for; None if nobody says."""
-    key = getattr(context, "key", None)
-    return key if isinstance(key, KeyType) else None
-
-
-def names_of(context: ProviderContext) -> int:
-    """How many names the certificate has; one if nobody says."""
-    return max(1, len(getattr(context, "names", ())))
-
-
 def most_bytes(context: ProviderContext, shape: Shape) -> int:
     """Bytes that a bundle takes at most, for the largest key where the key type is not known."""
-    return estimate(shape, key_type_of(context) or KeyType.RSA_4096, names_of(context))
+    return estimate(shape, context.key or KeyType.RSA_4096, max(1, len(context.names)))
 
 
 def likely_bytes(shape: Shape, key: KeyType, names: int) -> int:
