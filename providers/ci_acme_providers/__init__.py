@@ -190,8 +190,9 @@ CATALOGUE: Final = (
         extra="aws",
         permissions=(
             "secretsmanager:DescribeSecret on the secret: enough to plan and to keep",
-            "secretsmanager:CreateSecret, PutSecretValue, UpdateSecretVersionStage, TagResource, UntagResource and "
-            "RestoreSecret on it; GetSecretValue to read back and to serve other stores",
+            "secretsmanager:CreateSecret, PutSecretValue, UpdateSecretVersionStage and RestoreSecret on it, to write",
+            "secretsmanager:TagResource and UntagResource on it, for the metadata",
+            "secretsmanager:GetSecretValue on it, to read back and to serve other stores",
             "secretsmanager:DeleteSecret on it, to retire",
             "CreateSecret, PutSecretValue, GetSecretValue and DeleteSecret on NAME.ci-acme-order, with keep_order",
         ),

@@ -220,8 +220,9 @@ class AcmStore(AwsStore):
         there = {**held.tags, **wanted}
         gone = store_tags.done_with(there, held.sha256, replaced)
         if RETIRED in held.tags:
-            gone.append(RETIRED)
-        self._untag(held, gone)
+            self._untag(held, [RETIRED])
+        with self._tidying():
+            self._untag(held, gone)
 
     def _remove_twins(self, twins: list[Found]) -> None:
         """What a lost answer, or two runs at once, left beside the one that was chosen."""

@@ -139,7 +139,8 @@ class SecretsManagerStore(AwsStore):
             wanted = store_tags.tags_of(metadata, version, store_tags.shape_named(found.shape) or self._shape)
             wanted = store_tags.with_blanks(tags, wanted, version)
             self._secret.tag(wanted)
-            self._secret.untag(store_tags.done_with(wanted, version, None))
+            with self._tidying():
+                self._secret.untag(store_tags.done_with(wanted, version, None))
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Schedule the secret for deletion, or delete it at once with `purge`. What is staged goes first."""
@@ -236,7 +237,8 @@ class SecretsManagerStore(AwsStore):
             wanted = store_tags.with_blanks(there, tags, version)
             self._secret.tag(wanted)
             there.update(wanted)
-        self._secret.untag(store_tags.done_with(there, version, before if before != version else None))
+        with self._tidying():
+            self._secret.untag(store_tags.done_with(there, version, before if before != version else None))
         return True
 
     def _require_read_back(self, version: str, value: bytes, bundle: Bundle) -> None:

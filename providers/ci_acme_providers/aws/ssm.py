@@ -223,7 +223,8 @@ class SsmStore(AwsStore):
         tags = store_tags.with_blanks(there, tags, identity)
         if any(there.get(key) != value for key, value in tags.items()):
             self._tag(tags)
-        self._untag(store_tags.done_with({**there, **tags}, identity, replaced if replaced != identity else None))
+        with self._tidying():
+            self._untag(store_tags.done_with({**there, **tags}, identity, replaced if replaced != identity else None))
 
     # --- single calls
 

@@ -7,8 +7,8 @@ import hmac
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final
 
 from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
@@ -74,6 +74,15 @@ class AwsStore:
         if self._made is None:
             self._made = session.client(self.SERVICE, self._access, self._context)
         return store_faults.call(self._made, self._access, operation, arguments)
+
+    @contextmanager
+    def _tidying(self) -> Generator[None, None, None]:
+        """What is left over is a nuisance and no failure: the certificate serves, and the next write removes it."""
+        try:
+            yield
+        except AwsFault as fault:
+            text = f"tags of an older certificate are left at {self.target}: {fault.action} failed with {fault.code}"
+            self._context.warn(text)
 
     def _errors(
         self, kind: type[CiAcmeError], verb: str, deadline: Deadline, again: str = ""
