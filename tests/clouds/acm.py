@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -44,11 +45,11 @@ class Certificate:
 
 
 class Acm(AwsJson):
-    """`now` is when it is: certificates have to be valid then. `lag` is how long a list stays as it was."""
+    """`now` tells the time: certificates have to be valid then. `lag` is how long a list stays as it was."""
 
     SERVICE = IAM = "acm"
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
         super().__init__()
         self.now = now
         self.lag = 0.0
@@ -192,7 +193,7 @@ class Acm(AwsJson):
                 one.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
             raise Refused("ValidationException", "Could not validate the certificate with the chain.") from None
-        if not certificate.not_valid_before_utc <= self.now <= certificate.not_valid_after_utc:
+        if not certificate.not_valid_before_utc <= self.now() <= certificate.not_valid_after_utc:
             raise Refused("ValidationException", "The certificate is not valid at this time.")
         return certificate
 

@@ -67,7 +67,7 @@ class SecretsManager(AwsJson):
 
     def CreateSecret(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name, token = request["Name"], request["ClientRequestToken"]
-        found = self._find(name)
+        found = self.find(name)
         if found is not None and found.deleted is not None:
             raise Refused(
                 "InvalidRequestException",
@@ -133,7 +133,7 @@ class SecretsManager(AwsJson):
         return self._named(secret)
 
     def DescribeSecret(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        secret = self._find(request["SecretId"])
+        secret = self.find(request["SecretId"])
         if secret is None:
             raise self._missing()
         answer = self._named(secret, CreatedDate=1.0, LastChangedDate=1.0)
@@ -160,7 +160,7 @@ class SecretsManager(AwsJson):
         return self._named(secret, VersionId=version, CreatedDate=1.0, **content, **more)
 
     def RestoreSecret(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        secret = self._find(request["SecretId"])
+        secret = self.find(request["SecretId"])
         if secret is None:
             raise self._missing()
         if secret.gone is not None:
@@ -170,7 +170,7 @@ class SecretsManager(AwsJson):
         return self._named(secret)
 
     def DeleteSecret(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        secret, force = self._find(request["SecretId"]), request.get("ForceDeleteWithoutRecovery", False)
+        secret, force = self.find(request["SecretId"]), request.get("ForceDeleteWithoutRecovery", False)
         days = request.get("RecoveryWindowInDays")
         if (force and days is not None) or (days is not None and not 7 <= days <= 30):
             raise Refused("InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days.")
@@ -212,7 +212,7 @@ class SecretsManager(AwsJson):
         ending = "".join(random.choices(string.ascii_letters, k=6))
         return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-{ending}"
 
-    def _find(self, name: str) -> Secret | None:
+    def find(self, name: str) -> Secret | None:
         secret = self.secrets.get(name)
         if secret is not None and secret.gone is not None and time.monotonic() >= secret.gone:
             del self.secrets[name]
@@ -220,7 +220,7 @@ class SecretsManager(AwsJson):
         return secret
 
     def _usable(self, request: dict[str, Any]) -> Secret:
-        secret = self._find(request["SecretId"])
+        secret = self.find(request["SecretId"])
         if secret is None:
             raise self._missing()
         if secret.deleted is not None:

@@ -19,7 +19,7 @@ from tests.contract.aws_stores import broken, context, losing, prepare
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[Acm]:
-    with Acm(in_2030()) as running:
+    with Acm(in_2030) as running:
         yield running
 
 

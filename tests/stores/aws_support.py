@@ -87,7 +87,7 @@ _MODELS: dict[str, tuple[Any, Any, Callable[[str], dict[str, str]]]] = {
 @contextmanager
 def fakes() -> Iterator[dict[str, Any]]:
     """All four services."""
-    with SecretsManager() as manager, Ssm() as ssm, Acm(in_2030()) as acm, S3(BUCKET) as s3:
+    with SecretsManager() as manager, Ssm() as ssm, Acm(in_2030) as acm, S3(BUCKET) as s3:
         yield {"secrets-manager": manager, "ssm": ssm, "acm": acm, "s3": s3}
 
 

@@ -240,7 +240,7 @@ def test_a_parameter_that_cannot_be_is_a_config_error() -> None:
 
 @pytest.fixture
 def acm() -> Iterator[Rig]:
-    with Acm(in_2030()) as fake:
+    with Acm(in_2030) as fake:
         yield rig("acm", fake)
 
 
