@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,10 +18,12 @@ from pydantic import ValidationError
 
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle, KeyType
+from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Absent, Present, Retired
+from ci_acme.ports import Absent, PermissionRequest, Present, Retired
 from ci_acme.shapes import SHAPES, Shape
 from ci_acme.testing.material import make_bundle, make_metadata
+from ci_acme_providers.aws import store_permissions
 from ci_acme_providers.aws.store_base import likely_bytes
 from ci_acme_providers.aws.store_config import AcmSettings, S3Settings, SecretsManagerSettings, SsmSettings
 from tests.clouds.acm import Acm, in_2030
@@ -135,6 +138,29 @@ def test_who_may_not_read_secrets_may_still_write_them(manager: Rig) -> None:
             bundle = make_bundle()
             publish(manager, bundle)
             assert manager.served() == bundle.certificate
+
+
+def test_the_rights_to_move_a_label_are_asked_for_before_an_order(manager: Rig) -> None:
+    publish(manager, make_bundle())
+    rights = {"secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"}
+    before = manager.fake.writes
+    with manager.fake.iam.only(*rights), pytest.raises(StoreNotWritable, match="UpdateSecretVersionStage"):
+        manager.store().probe(deadline=soon())
+    manager.store().probe(deadline=soon())
+    assert manager.fake.writes == before
+
+
+def test_an_order_that_may_not_be_kept_says_what_else_to_do(manager: Rig) -> None:
+    order = PendingOrder("0" * 64, "https://ca", "https://ca/1", "https://ca/2", make_bundle().key)
+    with manager.fake.iam.only():
+        with pytest.raises(DeliveryError) as caught:
+            manager.store().stage(order, deadline=soon())
+        assert manager.store().staged(deadline=soon()) is None
+        manager.store().unstage(deadline=soon())  # nothing that we could see: it is kept in another store
+    assert "keep_order: false" in caught.value.fix
+    manager.store().stage(order, deadline=soon())
+    with manager.fake.iam.only("secretsmanager:GetSecretValue"), pytest.raises(DeliveryError):
+        manager.store().unstage(deadline=soon())
 
 
 def test_the_version_tells_nothing_of_the_key_and_is_the_same_again(manager: Rig) -> None:
@@ -300,6 +326,13 @@ def test_two_runs_that_both_import_end_with_one_arn(acm: Rig) -> None:
     assert len(ours(acm)) == 1
 
 
+def test_the_question_whether_a_new_arn_may_be_made_carries_the_tag_that_a_policy_asks_for(acm: Rig) -> None:
+    acm.store().probe(deadline=soon())
+    (call,) = [call for call in acm.fake.calls if is_operation("ImportCertificate")(call)]
+    assert call.json["Tags"] == [{"Key": "ci-acme-store", "Value": acm.name}]
+    assert "CertificateArn" not in call.json
+
+
 def test_another_key_type_is_refused_before_an_order(acm: Rig) -> None:
     publish(acm, make_bundle())
     with pytest.raises(StoreNotWritable, match="EC_prime256v1") as caught:
@@ -356,6 +389,8 @@ def test_cloudfront_takes_no_p384_and_no_other_region(acm: Rig) -> None:
     with pytest.raises(StoreNotWritable, match="CloudFront"):
         acm.store(context=context, used_by="cloudfront").probe(deadline=soon())
     acm.store(context=context).probe(deadline=soon())
+    with pytest.raises(StoreNotWritable, match="not in eu-west-1"):
+        acm.store(used_by="cloudfront").probe(deadline=soon())
     for settings in (
         {"region": "eu-west-1"},
         {"name": None},
@@ -410,8 +445,6 @@ def test_a_delete_marker_is_a_tombstone_and_purge_leaves_no_version(s3: Rig) -> 
 
 
 def test_an_order_leaves_no_version_behind(s3: Rig) -> None:
-    from ci_acme.model.records import PendingOrder
-
     order = PendingOrder("0" * 64, "https://ca", "https://ca/1", "https://ca/2", make_bundle().key)
     s3.store().stage(order, deadline=soon())
     s3.store().unstage(deadline=soon())
@@ -465,3 +498,23 @@ def test_the_key_of_the_object_has_a_default(s3: Rig) -> None:
     assert s3.store(key=None).target == "certificates/ci-acme/test"
     with pytest.raises(ValidationError):
         S3Settings.model_validate({"bucket": "Not_A_Bucket"})
+
+
+# --- policies
+
+
+def test_a_policy_is_of_the_partition_and_the_key() -> None:
+    policies = store_permissions.secrets_manager
+    for region, key, arn, resource in (
+        ("cn-north-1", None, "arn:aws-cn:secretsmanager:cn-north-1:*:secret:a-??????", None),
+        ("us-gov-west-1", "1234", "arn:aws-us-gov:secretsmanager:us-gov-west-1:*:secret:a-??????", "key/1234"),
+        (None, "arn:aws:kms:eu-west-1:1:alias/tls", "arn:aws:secretsmanager:*:*:secret:a-??????", "key/*"),
+        ("eu-west-1", "arn:aws:kms:eu-west-1:1:key/5", "arn:aws:secretsmanager:eu-west-1:*:secret:a-??????", "key/5"),
+    ):
+        settings = SecretsManagerSettings.model_validate({"name": "a", "region": region, "kms_key": key})
+        (document,) = policies(PermissionRequest(settings))
+        statements = json.loads(document.text)["Statement"]
+        assert statements[0]["Resource"] == [arn]
+        assert resource is None or statements[-1]["Resource"][0].endswith(f":{resource}")
+        aliases = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/tls"}}
+        assert statements[-1].get("Condition") == (aliases if key and "alias" in key else None)

@@ -109,9 +109,14 @@ class AcmStore(AwsStore):
                     f"{self.target} is for CloudFront, which serves no {key.value} key", fix="set key: ec-p256"
                 )
             found = self._search.only()
+            if self._settings.used_by == "cloudfront" and self.region != "us-east-1":
+                text = f"{self.target} is for CloudFront, which looks in us-east-1, and not in {self.region}"
+                raise StoreNotWritable(text, fix="set region: us-east-1 in the store")
             if found is not None:
                 self._require_room(found, key)
-            where = {"CertificateArn": found.arn} if found else {}
+            where: dict[str, Any] = {"Tags": tag_list(self._name_tag())}  # a policy may ask for it
+            if found is not None:
+                where = {"CertificateArn": found.arn}
             try:
                 self._call("import_certificate", Certificate=b"none", PrivateKey=b"none", **where)
             except AwsFault as fault:

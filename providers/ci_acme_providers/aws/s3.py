@@ -31,6 +31,7 @@ from ci_acme_providers.aws.s3_objects import Bucket, Head
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
+    gives_back,
     order_of,
     order_text,
     password_of,
@@ -49,6 +50,7 @@ _MOST: Final = 7
 """Ours beside the shape's: they travel in a header, and headers have 8 KB."""
 
 _NEEDED: Final = 6
+_OR_NOT: Final = "; or set keep_order: false, if a run that is killed may lose a certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class S3Store(AwsStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
-        return StoreCapabilities(holds_pending=self._settings.keep_order, returns_key=self._shape.holds_key)
+        return StoreCapabilities(holds_pending=self._settings.keep_order, returns_key=gives_back(self._shape))
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags say; the object is not read, and the right to read it is not needed."""
@@ -175,7 +177,7 @@ class S3Store(AwsStore):
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in an object of its own."""
-        with self._errors(DeliveryError, "keep the order of", deadline):
+        with self._errors(DeliveryError, "keep the order of", deadline, _OR_NOT):
             self._bucket.put(self._key + ORDER_SUFFIX, order_text(pending).encode(), {})
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
@@ -197,16 +199,17 @@ class S3Store(AwsStore):
 
     def _forget_order(self) -> None:
         key = self._key + ORDER_SUFFIX
-        if self._bucket.get(key) is None:
-            return
-        self._bucket.delete(key, None)
         try:
+            if self._bucket.get(key) is None:
+                return
+            self._bucket.delete(key, None)
             self._bucket.purge(key)
         except AwsFault as fault:
             if not fault.denied:
                 raise
             self._context.warn(
-                f"{self._settings.bucket} may keep a version of {key}, which has a key: {fault.action} is not allowed"
+                f"{self._settings.bucket} may keep an order under way in {key}, with its key: {fault.action} is not "
+                "allowed"
             )
 
     # --- steps

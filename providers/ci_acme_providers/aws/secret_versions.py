@@ -98,6 +98,26 @@ class Versions:
             raise
         return True
 
+    def ask_to_write(self, version: str) -> None:
+        """Ask for the rights to put and to move without doing either: an existing version cannot have other content,
+        and a label that is not there cannot be removed.
+        """
+        try:
+            self.put(version, b"ci-acme asks whether it may write")
+        except AwsFault as fault:
+            if fault.code != "ResourceExistsException":
+                raise
+        try:
+            self._call(
+                "update_secret_version_stage",
+                SecretId=self._name,
+                VersionStage="ci-acme-asks",
+                RemoveFromVersionId=version,
+            )
+        except AwsFault as fault:
+            if fault.code not in _PASSING:
+                raise
+
     def restore(self) -> None:
         """Revive what is scheduled for deletion; what is being deleted for good cannot be, and is passed over."""
         try:

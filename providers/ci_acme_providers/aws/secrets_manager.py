@@ -31,6 +31,7 @@ from ci_acme_providers.aws.secret_versions import CURRENT, Secret, Versions, cur
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
+    gives_back,
     most_bytes,
     password_of,
     rounds,
@@ -41,6 +42,7 @@ from ci_acme_providers.aws.store_base import (
 from ci_acme_providers.aws.store_config import ORDER_SUFFIX, SecretsManagerSettings
 from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
 
+_OR_NOT: Final = "; or set keep_order: false, if a run that is killed may lose a certificate"
 MOST_BYTES: Final = 65_536
 """Of one secret (API reference, PutSecretValue)."""
 
@@ -67,7 +69,7 @@ class SecretsManagerStore(AwsStore):
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
         return StoreCapabilities(
-            holds_pending=self._settings.keep_order, returns_key=self._shape.holds_key, max_bytes=MOST_BYTES
+            holds_pending=self._settings.keep_order, returns_key=gives_back(self._shape), max_bytes=MOST_BYTES
         )
 
     def read(self, *, deadline: Deadline) -> StoreState:
@@ -87,7 +89,7 @@ class SecretsManagerStore(AwsStore):
             return bundle_of(self._secret.value(version), shape, self._password())
 
     def probe(self, *, deadline: Deadline) -> None:
-        """Ask for the right to write without writing: a version that exists cannot be given other content."""
+        """Say whether it fits, and ask for the rights to write without writing."""
         needed = most_bytes(self._context, self._shape)
         if needed > MOST_BYTES:
             raise StoreNotWritable(
@@ -105,11 +107,7 @@ class SecretsManagerStore(AwsStore):
                 raise StoreNotWritable(f"cannot write {self.target}: {full}", fix="remove tags of your own")
             if version is None or "DeletedDate" in secret:
                 return
-            try:
-                self._secret.put(version, b"ci-acme asks whether it may write")
-            except AwsFault as fault:
-                if fault.code != "ResourceExistsException":
-                    raise
+            self._secret.ask_to_write(version)
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Write a version, read it back, and let it be current; the same content again writes nothing."""
@@ -170,7 +168,7 @@ class SecretsManagerStore(AwsStore):
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in a secret of its own: a first version would be AWSCURRENT, whatever its label."""
-        with self._errors(DeliveryError, "keep the order of", deadline):
+        with self._errors(DeliveryError, "keep the order of", deadline, _OR_NOT):
             self._order.keep(pending, deadline)
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:

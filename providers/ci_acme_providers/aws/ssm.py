@@ -29,6 +29,7 @@ from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
+    gives_back,
     likely_bytes,
     most_bytes,
     password_of,
@@ -73,7 +74,9 @@ class SsmStore(AwsStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """No order under way: a parameter's name cannot be used again for 30 seconds after it was deleted."""
-        return StoreCapabilities(holds_pending=False, returns_key=self._shape.holds_key, max_bytes=self._settings.most)
+        return StoreCapabilities(
+            holds_pending=False, returns_key=gives_back(self._shape), max_bytes=self._settings.most
+        )
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeParameters and the tags say; the value is not asked for."""

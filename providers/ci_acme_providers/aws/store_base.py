@@ -70,6 +70,11 @@ class AwsStore:
         """There is nothing."""
         del deadline
 
+    @property
+    def region(self) -> str:
+        """The region that is asked; empty before the first call."""
+        return "" if self._made is None else str(self._made.meta.region_name)
+
     def _call(self, operation: str, /, **arguments: Any) -> Mapping[str, Any]:
         if self._made is None:
             self._made = session.client(self.SERVICE, self._access, self._context)
@@ -116,10 +121,19 @@ def value_of(bundle: Bundle, shape: Shape, name: str, password: Secret | None) -
 
 def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | None:
     """The inverse; None if it is something else, or does not hold the key."""
+    if not gives_back(shape):
+        return None
     try:
         return load(fields_of(value, shape), shape, password)
     except ValueError:
         return None
+
+
+def gives_back(shape: Shape) -> bool:
+    """Whether key, leaf and chain can be had out of a value again, to serve another store."""
+    parts = set(shape.fields.values())
+    whole = bool(parts & {"fullchain", "combined"}) or {"certificate", "chain"} <= parts
+    return "pkcs12" in parts or "combined" in parts or ("key" in parts and whole)
 
 
 def password_of(context: ProviderContext, reference: str | None) -> Secret | None:

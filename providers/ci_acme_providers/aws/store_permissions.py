@@ -25,7 +25,7 @@ def secrets_manager(request: PermissionRequest) -> Sequence[PolicyDocument]:
     """For one secret and, while an order is under way, the one beside it."""
     settings = request.settings
     assert isinstance(settings, SecretsManagerSettings)
-    base = f"arn:aws:secretsmanager:{settings.region or '*'}:*:secret:{settings.name}"
+    base = _arn("secretsmanager", settings.region, f"secret:{settings.name}")
     actions = [
         "CreateSecret",
         "DescribeSecret",
@@ -48,7 +48,7 @@ def ssm(request: PermissionRequest) -> Sequence[PolicyDocument]:
     """For one parameter; DescribeParameters cannot be narrowed."""
     settings = request.settings
     assert isinstance(settings, SsmSettings)
-    arn = f"arn:aws:ssm:{settings.region or '*'}:*:parameter/{settings.name.lstrip('/')}"
+    arn = _arn("ssm", settings.region, f"parameter/{settings.name.lstrip('/')}")
     actions = [
         "AddTagsToResource",
         "GetParameter",
@@ -65,7 +65,7 @@ def acm(request: PermissionRequest) -> Sequence[PolicyDocument]:
     """For one ARN, or for what has the store's tag; a new import has to carry it."""
     settings = request.settings
     assert isinstance(settings, AcmSettings)
-    arn = settings.arn or f"arn:aws:acm:{settings.region or '*'}:*:certificate/*"
+    arn = settings.arn or _arn("acm", settings.region, "certificate/*")
     changes = [
         "AddTagsToCertificate",
         "ImportCertificate",
@@ -91,7 +91,8 @@ def s3(request: PermissionRequest) -> Sequence[PolicyDocument]:
     settings = request.settings
     assert isinstance(settings, S3Settings)
     key = settings.key or f"ci-acme/{request.certificate}"
-    arn = f"arn:aws:s3:::{settings.bucket}/{key}"
+    bucket = f"arn:{_partition(settings.region)}:s3:::{settings.bucket}"
+    arn = f"{bucket}/{key}"
     actions = [
         "GetObject",
         "GetObjectTagging",
@@ -103,7 +104,7 @@ def s3(request: PermissionRequest) -> Sequence[PolicyDocument]:
     if settings.keep_order:
         order = ["DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject"]
         statements.append(_allow("s3", order, [arn + ORDER_SUFFIX]))
-    statements.append(_allow("s3", ["ListBucket", "ListBucketVersions"], [f"arn:aws:s3:::{settings.bucket}"]))
+    statements.append(_allow("s3", ["ListBucket", "ListBucketVersions"], [bucket]))
     return [_policy(f"IAM policy for s3://{settings.bucket}/{key}", statements, settings.kms_key, settings.region)]
 
 
@@ -115,14 +116,30 @@ def _allow(service: str, actions: Sequence[str], resources: Sequence[str]) -> di
     }
 
 
+def _arn(service: str, region: str | None, rest: str) -> str:
+    """An ARN of any account, in the partition of the region."""
+    return f"arn:{_partition(region)}:{service}:{region or '*'}:*:{rest}"
+
+
+def _partition(region: str | None) -> str:
+    prefix = (region or "").rpartition("-")[0].rpartition("-")[0]
+    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(prefix, "aws")
+
+
+def _use_of(kms_key: str, region: str | None) -> dict[str, Any]:
+    """A key by its id or ARN; by an alias, which a policy can only ask for."""
+    _, slash, alias = kms_key.partition("alias/")
+    if slash:
+        use: dict[str, Any] = _allow("kms", ["Decrypt", "GenerateDataKey"], [_arn("kms", region, "key/*")])
+        return {**use, "Condition": {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{alias}"}}}
+    arn = kms_key if kms_key.startswith("arn:") else _arn("kms", region, f"key/{kms_key}")
+    return _allow("kms", ["Decrypt", "GenerateDataKey"], [arn])
+
+
 def _policy(
     title: str, statements: Sequence[Mapping[str, Any]], kms_key: str | None = None, region: str | None = None
 ) -> PolicyDocument:
     found = list(statements)
     if kms_key is not None:
-        arn = kms_key if kms_key.startswith("arn:") else f"arn:aws:kms:{region or '*'}:*:key/*"
-        use: dict[str, Any] = _allow("kms", ["Decrypt", "GenerateDataKey"], [arn])
-        if kms_key.startswith("alias/"):
-            use["Condition"] = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": kms_key}}
-        found.append(use)
+        found.append(_use_of(kms_key, region))
     return PolicyDocument(title, "json", json.dumps({"Version": "2012-10-17", "Statement": found}, indent=2))
