@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.clouds.awsjson import ACCOUNT, REGION, AwsJson, Refused
+from tests.clouds.iam import Context
 
 MOST_TAGS = 50
 MOST_KEY_BYTES = 5_120
@@ -142,7 +143,15 @@ class Acm(AwsJson):
     # --- inside
 
     def arn(self, request: dict[str, Any]) -> str:
-        return str(request.get("CertificateArn", f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/*"))
+        if "CertificateArn" in request:
+            return str(request["CertificateArn"])
+        return f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/*" if "Certificate" in request else "*"
+
+    def context(self, request: dict[str, Any]) -> Context:
+        found = self.certificates.get(request.get("CertificateArn", ""))
+        there = {f"aws:ResourceTag/{key}": [value] for key, value in (found.tags if found else {}).items()}
+        given = {f"aws:RequestTag/{tag['Key']}": [tag.get("Value", "")] for tag in request.get("Tags", ())}
+        return {**there, **given}
 
     def _new(self, leaf: bytes, chain: bytes, key: bytes, tags: dict[str, str]) -> Certificate:
         arn = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{uuid.uuid4()}"

@@ -6,13 +6,15 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import botocore.loaders
 from botocore.model import ServiceModel, Shape
 
+from tests.clouds import iam
 from tests.clouds.api import Answer, Call, FakeApi
+from tests.clouds.iam import Context
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -46,21 +48,27 @@ def denied(action: str, resource: str = "*") -> Refused:
 
 
 class Permissions:
-    """The small part of IAM that matters here: the actions that are allowed, all by default."""
+    """What the caller may do: everything by default."""
 
     def __init__(self) -> None:
-        self.allowed: frozenset[str] | None = None
+        self.policy: str | None = None
 
-    def allows(self, action: str) -> bool:
-        return self.allowed is None or action in self.allowed
+    def allows(self, action: str, resource: str = "*", context: Context | None = None) -> bool:
+        return self.policy is None or iam.allows([self.policy], action, resource, context or {})
+
+    def only(self, *actions: str) -> AbstractContextManager[None]:
+        """Within, these actions are allowed, on everything."""
+        statement = {"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}
+        return self.under(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 
     @contextmanager
-    def only(self, *actions: str) -> Iterator[None]:
-        before, self.allowed = self.allowed, frozenset(actions)
+    def under(self, policy: str) -> Iterator[None]:
+        """Within, what this policy allows, with its resources and conditions."""
+        before, self.policy = self.policy, policy
         try:
             yield
         finally:
-            self.allowed = before
+            self.policy = before
 
 
 class AwsJson(FakeApi):
@@ -105,6 +113,11 @@ class AwsJson(FakeApi):
         del request
         return "*"
 
+    def context(self, request: dict[str, Any]) -> Context:
+        """The keys that conditions of a policy may ask for."""
+        del request
+        return {}
+
     def wrote(self) -> None:
         """A change is about to be made."""
         if self.broken is not None:
@@ -112,7 +125,7 @@ class AwsJson(FakeApi):
         self.writes += 1
 
     def _allow(self, action: str, request: dict[str, Any]) -> None:
-        if not self.iam.allows(action):
+        if not self.iam.allows(action, self.arn(request), self.context(request)):
             raise denied(action, self.arn(request))
 
     def _require_signed(self, call: Call) -> None:

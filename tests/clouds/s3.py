@@ -200,11 +200,12 @@ class S3(FakeApi):
                 raise Refused(412, "PreconditionFailed")
 
     def _allow(self, action: str, key: str) -> None:
-        if not self.iam.allows(action):
+        resource = f"arn:aws:s3:::{self.bucket}" + ("" if "Bucket" in action else f"/{key}")
+        if not self.iam.allows(action, resource):
             raise Refused(
                 403,
                 "AccessDenied",
-                f'User: {ROLE} is not authorized to perform: {action} on resource: "arn:aws:s3:::{self.bucket}/{key}" '
+                f'User: {ROLE} is not authorized to perform: {action} on resource: "{resource}" '
                 f"because no identity-based policy allows the {action} action",
             )
 

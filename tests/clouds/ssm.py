@@ -14,6 +14,7 @@ from tests.clouds.awsjson import ACCOUNT, REGION, AwsJson, Refused
 
 MOST_TAGS = 50
 VERSIONS = 100
+OWN_KEY = "alias/aws/ssm"
 SIZES = {"Standard": 4096, "Advanced": 8192}
 
 
@@ -31,7 +32,7 @@ class Parameter:
     kind: str
     versions: list[Version] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
-    key: str = "alias/aws/ssm"
+    key: str = OWN_KEY
 
     @property
     def current(self) -> Version:
@@ -75,6 +76,7 @@ class Ssm(AwsJson):
             raise Refused(
                 "ValidationException", f"Value '{request['Value']}' at 'value' exceeds {SIZES[tier]} characters."
             )
+        self._use_key(request.get("KeyId", OWN_KEY))
         self.wrote()
         if found is None:
             found = self.parameters[name] = Parameter(name, tier, request.get("Type", "String"))
@@ -93,8 +95,7 @@ class Ssm(AwsJson):
         version = next((v for v in found.versions if str(v.number) == (number or str(found.current.number))), None)
         if version is None:
             raise Refused("ParameterVersionNotFound", f"Systems Manager could not find version {number} of {name}.")
-        if not self.iam.allows("kms:Decrypt"):
-            raise Refused("AccessDeniedException", "The ciphertext refers to a key that you may not use.")
+        self._use_key(found.key)
         assert request.get("WithDecryption"), "nobody wants the ciphertext"
         value = {"Name": name, "Type": found.kind, "Value": version.value, "Version": version.number}
         return {"Parameter": {**value, "ARN": self.arn({"Name": name}), "DataType": "text", "LastModifiedDate": 1.0}}
@@ -151,6 +152,12 @@ class Ssm(AwsJson):
     def arn(self, request: dict[str, Any]) -> str:
         name = request.get("Name") or request.get("ResourceId") or "*"
         return f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name.lstrip('/')}" if name != "*" else "*"
+
+    def _use_key(self, key: str) -> None:
+        """Everybody in the account may use the key of AWS."""
+        context = {"kms:ResourceAliases": [key]}
+        if key != OWN_KEY and not self.iam.allows("kms:Decrypt", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1", context):
+            raise Refused("AccessDeniedException", "The ciphertext refers to a key that you may not use.")
 
     def _tagged(self, request: dict[str, Any]) -> Parameter:
         assert request["ResourceType"] == "Parameter"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ci_acme.errors import DeliveryError, StoreNotWritable
+from ci_acme.model.records import PendingOrder
 from ci_acme.ports import Absent, PermissionRequest, Present, Retired
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme_providers.aws import store_permissions
@@ -160,14 +161,17 @@ def test_what_was_there_before_can_come_back(one: Rig) -> None:
 @all_stores
 def test_the_printed_policy_suffices_for_everything(one: Rig) -> None:
     bundle, newer = make_bundle(), make_bundle()
-    actions = _actions(one, retire=True)
-    assert not any("*" in action for action in actions)
-    more = {"kms:Decrypt"} if one.kind == "ssm" else set()
-    with one.fake.iam.only(*actions, *more):
+    key = {} if one.kind == "acm" else {"kms_key": "alias/tls"}
+    with one.fake.iam.under(json.dumps(_policy(one, retire=True))):
         for purge in (False, False, True):
             for each in (bundle, newer):
-                store = one.store()
+                store = one.store(**key)
                 store.probe(deadline=soon())
+                if store.capabilities.holds_pending:
+                    order = PendingOrder("0" * 64, "https://ca", "https://ca/1", "https://ca/2", each.key)
+                    store.stage(order, deadline=soon())
+                    assert store.staged(deadline=soon()) == order
+                    store.unstage(deadline=soon())
                 store.publish(each, make_metadata(each), deadline=soon())
                 metadata = make_metadata(each)
                 store.annotate(metadata.with_renewal(None, metadata.not_after), deadline=soon())
@@ -178,9 +182,28 @@ def test_the_printed_policy_suffices_for_everything(one: Rig) -> None:
 
 @all_stores
 def test_a_policy_without_retire_deletes_no_certificate(one: Rig) -> None:
-    documents = _documents(one, retire=False)
-    statement = documents["Statement"][0]
-    assert not any("Delete" in action for action in statement["Action"])
+    bundle = make_bundle()
+    policy = _policy(one, retire=False)
+    with one.fake.iam.under(json.dumps(policy)):
+        one.store().publish(bundle, make_metadata(bundle), deadline=soon())
+        with pytest.raises(DeliveryError, match="Delete"):
+            one.store().retire(purge=True, deadline=soon())
+    assert one.served() == bundle.certificate
+
+
+@all_stores
+def test_a_policy_is_for_its_own_target_only(one: Rig) -> None:
+    bundle = make_bundle()
+    one.store().publish(bundle, make_metadata(bundle), deadline=soon())
+    other = rig(one.kind, one.fake)
+    with one.fake.iam.under(json.dumps(_policy(other, retire=True))):
+        newer = make_bundle()
+        with pytest.raises(DeliveryError):
+            one.store().publish(newer, make_metadata(newer), deadline=soon())
+        with pytest.raises(DeliveryError):
+            one.store().retire(purge=True, deadline=soon())
+        other.store().publish(newer, make_metadata(newer), deadline=soon())
+    assert one.served() == bundle.certificate
 
 
 @all_stores
@@ -188,7 +211,7 @@ def test_every_missing_right_is_named(one: Rig) -> None:
     """Each action that writing needs is missed by name; what can be asked for before an order is."""
     bundle, newer = make_bundle(), make_bundle()
     one.store().publish(bundle, make_metadata(bundle), deadline=soon())
-    everything = {*_actions(one, retire=True), "kms:Decrypt"}
+    everything = _actions(one, retire=True)
     early = {
         "secrets-manager": "secretsmanager:PutSecretValue",
         "ssm": "ssm:PutParameter",
@@ -221,7 +244,7 @@ def _tags(one: Rig) -> dict[str, str]:
     return found
 
 
-def _documents(one: Rig, *, retire: bool) -> dict[str, Any]:
+def _policy(one: Rig, *, retire: bool) -> dict[str, Any]:
     kinds: dict[str, tuple[Any, Any, dict[str, str]]] = {
         "secrets-manager": (store_permissions.secrets_manager, SecretsManagerSettings, {"name": one.name}),
         "ssm": (store_permissions.ssm, SsmSettings, {"name": f"/{one.name}"}),
@@ -237,4 +260,4 @@ def _documents(one: Rig, *, retire: bool) -> dict[str, Any]:
 
 
 def _actions(one: Rig, *, retire: bool) -> set[str]:
-    return {action for statement in _documents(one, retire=retire)["Statement"] for action in statement["Action"]}
+    return {action for statement in _policy(one, retire=retire)["Statement"] for action in statement["Action"]}
