@@ -181,6 +181,24 @@ def test_a_secret_name_that_aws_refuses_is_a_config_error() -> None:
         SecretsManagerSettings.model_validate({"name": "a", "recovery_days": 6})
 
 
+def test_the_label_moves_only_from_the_version_that_was_seen(manager: Rig) -> None:
+    """Who is overtaken looks again, and leaves nothing of the one that it replaces in the end."""
+    publish(manager, make_bundle())
+    other, ours_ = make_bundle(), make_bundle()
+
+    def meanwhile(call: Any, do: Any) -> Any:
+        publish(manager, other)
+        return do(call)
+
+    manager.fake.fail(is_operation("UpdateSecretVersionStage"), meanwhile)
+    publish(manager, ours_)
+    assert manager.served() == ours_.certificate
+    secret = manager.fake.secrets[manager.name]
+    assert len([key for key in secret.tags if key.startswith("ci-acme-0.")]) == 1
+    previous, _ = secret.versions[secret.labels["AWSPREVIOUS"]]
+    assert json.loads(previous)["certificate"] == other.certificate.decode()
+
+
 # --- Parameter Store
 
 
@@ -492,6 +510,36 @@ def test_an_annotation_that_is_overtaken_says_so(s3: Rig) -> None:
     state = s3.store().read(deadline=soon())
     assert isinstance(state, Present)
     assert state.metadata == make_metadata(new)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_object_that_somebody_else_writes_meanwhile_is_looked_at_again(s3: Rig, *, first: bool) -> None:
+    if not first:
+        publish(s3, make_bundle())
+    other, ours_ = make_bundle(), make_bundle()
+
+    def meanwhile(call: Any, do: Any) -> Any:
+        publish(s3, other)
+        s3.fake.objects[s3.name][-1].tags["team"] = "web"
+        return do(call)
+
+    s3.fake.fail(lambda call: call.method == "PUT", meanwhile)
+    publish(s3, ours_)
+    assert s3.served() == ours_.certificate
+    assert s3.fake.objects[s3.name][-1].tags["team"] == "web"
+
+
+def test_an_object_that_was_replaced_is_not_deleted(s3: Rig) -> None:
+    publish(s3, make_bundle())
+
+    def meanwhile(call: Any, do: Any) -> Any:
+        s3.fake.plant(s3.name, b"by hand")
+        return do(call)
+
+    s3.fake.fail(lambda call: call.method == "DELETE" and s3.name in call.path and "order" not in call.path, meanwhile)
+    with pytest.raises(DeliveryError, match="did not write"):
+        s3.store().retire(purge=False, deadline=soon())
+    assert s3.fake.body(s3.name) == b"by hand"
 
 
 def test_the_key_of_the_object_has_a_default(s3: Rig) -> None:
