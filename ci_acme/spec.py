@@ -39,13 +39,8 @@ class ProviderSpec:
 
 PLANNED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.DNS: (),
-    Kind.STORE: (
-        "aws-secrets-manager",
-        "aws-ssm",
-        "aws-acm",
-        "aws-s3",
-    ),
-    Kind.SECRETS: ("aws-secrets-manager",),
+    Kind.STORE: (),
+    Kind.SECRETS: (),
     Kind.SIGNER: ("aws-kms", "gcp-kms", "azure-key", "vault-transit"),
 }
 """Names of the contract that this version knows and does not have yet; a row in a catalogue takes a name over."""

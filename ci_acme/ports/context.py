@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ci_acme.errors import SecretError
+from ci_acme.model.material import KeyType
 from ci_acme.model.secret import Secret
 from ci_acme.ports.time import Clock, Deadline
 
@@ -31,13 +32,16 @@ def _no_identity(audience: str) -> Secret:
 class ProviderContext:
     """What every adapter is made with, beside its settings.
 
-    `certificate` is the name in the config, for stores. `run` names the run at the platform (a session name). `environ`
+    `certificate` is the name in the config, for stores, with the `key` type and the `names` that it shall have: what
+    will not fit is refused before it is ordered. `run` names the run at the platform (a session name). `environ`
     is the environment: an adapter reads no other. `warn` tells the user something that hinders nothing.
     """
 
     secrets: SecretReader
     clock: Clock
     certificate: str = ""
+    key: KeyType | None = None
+    names: tuple[str, ...] = ()
     run: str = "ci-acme"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     identity: IdentitySource = _no_identity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ci_acme import registry
@@ -40,9 +40,10 @@ def make_jobs(config: Config, names: Sequence[str], services: Services) -> list[
 
 
 def _job(config: Config, name: str, services: Services) -> Job:
-    context = services.context(name)
+    spec = config.spec(name)
+    context = replace(services.context(name), key=spec.key, names=spec.names)
     sections = config.certificates[name].stores
     stores = tuple(
         registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context) for settings in sections
     )
-    return Job(config.spec(name), stores, tuple(settings.accept for settings in sections))
+    return Job(spec, stores, tuple(settings.accept for settings in sections))

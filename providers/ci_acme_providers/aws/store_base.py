@@ -1,0 +1,232 @@
+"""What the stores of Amazon Web Services share."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import random
+import re
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Final
+
+from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
+from ci_acme.model.material import Bundle, KeyType
+from ci_acme.model.records import PendingOrder
+from ci_acme.model.secret import Secret
+from ci_acme.ports import Deadline, ProviderContext
+from ci_acme.shapes import Part, Shape, as_one, estimate, fields_of, load, render
+from ci_acme_providers.aws import session, store_faults
+from ci_acme_providers.aws.config import AwsAccess
+from ci_acme_providers.aws.store_faults import AwsFault
+from ci_acme_providers.aws.store_tags import shape_name
+
+_ROUNDS: Final = 12
+_PAUSE: Final = 0.2
+_LONGEST: Final = 5.0
+_INTERMEDIATE: Final = 1_500
+"""Bytes of one intermediate certificate of a public CA, in PEM, about."""
+
+_LEAF: Final = 1_100
+"""What `shapes.estimate` counts for a leaf more than a public CA's has."""
+
+_ORDER: Final = "ci-acme/pending/1"
+_ORDER_FIELDS: Final = ("spec_digest", "authority", "account", "order")
+
+
+class AwsStore:
+    """A client that is made on first use, errors that say what to grant, and no place for an order under way."""
+
+    PROVIDER: ClassVar[str]
+    SERVICE: ClassVar[str]
+
+    def __init__(self, access: AwsAccess, context: ProviderContext) -> None:
+        self._access = access
+        self._context = context
+        self._made: Any = None
+
+    @property
+    def provider(self) -> str:
+        """The name in the config."""
+        return self.PROVIDER
+
+    @property
+    def target(self) -> str:
+        """What the result document shows."""
+        raise NotImplementedError
+
+    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
+        """Refused: the store keeps no order under way."""
+        del pending, deadline
+        raise DeliveryError(f"{self.provider}:{self.target} keeps no order under way", fix="use another store")
+
+    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
+        """Nothing."""
+        del deadline
+        return None
+
+    def unstage(self, *, deadline: Deadline) -> None:
+        """There is nothing."""
+        del deadline
+
+    @property
+    def region(self) -> str:
+        """The region that is asked; empty before the first call."""
+        return "" if self._made is None else str(self._made.meta.region_name)
+
+    def _call(self, operation: str, /, **arguments: Any) -> Mapping[str, Any]:
+        if self._made is None:
+            self._made = session.client(self.SERVICE, self._access, self._context)
+        return store_faults.call(self._made, self._access, operation, arguments)
+
+    @contextmanager
+    def _tidying(self) -> Generator[None, None, None]:
+        """What is left over is a nuisance and no failure: the certificate serves, and the next write removes it."""
+        try:
+            yield
+        except AwsFault as fault:
+            text = f"tags of an older certificate are left at {self.target}: {fault.action} failed with {fault.code}"
+            self._context.warn(text)
+
+    def _errors(
+        self, kind: type[CiAcmeError], verb: str, deadline: Deadline, again: str = ""
+    ) -> AbstractContextManager[None]:
+        return store_faults.told(kind, verb, self, deadline, again)
+
+
+def rounds(deadline: Deadline, action: str) -> Iterator[int]:
+    """Attempts with growing pauses between them. Raises `AwsFault` once they or the time are used up."""
+    pause = _PAUSE
+    for number in range(_ROUNDS):
+        yield number
+        if deadline.remaining() <= pause:
+            break
+        deadline.clock.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - it spreads writers, and guards nothing
+        pause = min(pause * 2, _LONGEST)
+    raise AwsFault("Conflict", action, "others change it all the time, or AWS does not show what was written")
+
+
+# --- values
+
+
+def value_of(bundle: Bundle, shape: Shape, name: str, password: Secret | None) -> bytes:
+    """A bundle as one value. Raises `DeliveryError`."""
+    try:
+        return as_one(render(bundle, shape, name=name, password=password), shape)
+    except ValueError:
+        text = "the key and chain cannot be written in the shape that the store asks for"
+    raise DeliveryError(text, fix="choose another shape, or a password of ASCII characters" + store_faults.AGAIN)
+
+
+def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | None:
+    """The inverse; None if it is something else, or does not hold the key."""
+    if not gives_back(shape):
+        return None
+    try:
+        return load(fields_of(value, shape), shape, password)
+    except ValueError:
+        return None
+
+
+def gives_back(shape: Shape) -> bool:
+    """Whether key, leaf and chain can be had out of a value again, to serve another store."""
+    parts = set(shape.fields.values())
+    whole = bool(parts & {"fullchain", "combined"}) or {"certificate", "chain"} <= parts
+    return "pkcs12" in parts or "combined" in parts or ("key" in parts and whole)
+
+
+def password_of(context: ProviderContext, reference: str | None) -> Secret | None:
+    """The password of PKCS#12, read at the last moment. Raises `SecretError`."""
+    if reference is None:
+        return None
+    password = context.secrets(reference)
+    if not password.reveal().isascii():
+        raise SecretError(f"the password in {reference} is not ASCII", fix="choose a password of ASCII characters")
+    return password
+
+
+def token_of(bundle: Bundle, shape: Shape, password: Secret | None) -> str:
+    """64 hex digits that are the same for the same content, and tell nothing to who does not have the key."""
+    parts = (shape_name(shape).encode(), bundle.certificate, bundle.chain, password.reveal() if password else b"")
+    text = b"".join(hashlib.sha256(part).digest() for part in parts)
+    return hmac.new(bundle.key.reveal(), text, hashlib.sha256).hexdigest()
+
+
+# --- sizes, known before an order is spent
+
+
+def most_bytes(context: ProviderContext, shape: Shape) -> int:
+    """Bytes that a bundle takes at most, for the largest key where the key type is not known."""
+    return estimate(shape, context.key or KeyType.RSA_4096, max(1, len(context.names)))
+
+
+def likely_bytes(shape: Shape, key: KeyType, names: int) -> int:
+    """About how many bytes a bundle takes with one intermediate certificate of a public CA.
+
+    `shapes.estimate` counts two long ones: nothing would ever fit 4 KB.
+    """
+    parts: tuple[Part, ...] = ("key", "certificate")
+    alone = {part: estimate(Shape({"f": part}), key, names) for part in parts}
+    leaf = alone["certificate"] - _LEAF
+    sizes: dict[Part, int] = {
+        "key": alone["key"],
+        "certificate": leaf,
+        "chain": _INTERMEDIATE,
+        "fullchain": leaf + _INTERMEDIATE,
+        "combined": leaf + _INTERMEDIATE + alone["key"],
+        "pkcs12": int((leaf + _INTERMEDIATE + alone["key"]) * 0.8) + 400,
+        "truststore": _INTERMEDIATE,
+    }
+    total = sum(sizes[part] for part in shape.fields.values())
+    encoded = int(total * 4 / 3) if shape.base64 else total
+    return encoded if shape.single else encoded + sum(len(field) + 6 for field in shape.fields) + total // 50
+
+
+# --- an order under way
+
+
+def order_text(pending: PendingOrder) -> str:
+    """An order under way as JSON; with its key, so it is a secret."""
+    document: dict[str, str] = {"schema": _ORDER, **{name: getattr(pending, name) for name in _ORDER_FIELDS}}
+    document["key"] = pending.key.reveal().decode("ascii")
+    if pending.certificate is not None:
+        document["certificate"] = pending.certificate.decode("ascii")
+    return json.dumps(document)
+
+
+def order_of(text: str | bytes) -> PendingOrder | None:
+    """The inverse of `order_text`; None for anything else."""
+    try:
+        document: Any = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(document, Mapping) or document.get("schema") != _ORDER:
+        return None
+    values = {name: document.get(name) for name in (*_ORDER_FIELDS, "key")}
+    if not all(isinstance(value, str) and value for value in values.values()):
+        return None
+    certificate = document.get("certificate")
+    key = Secret(str(values.pop("key")).encode())
+    fields = {name: str(value) for name, value in values.items()}
+    return PendingOrder(**fields, key=key, certificate=certificate.encode() if isinstance(certificate, str) else None)
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags as most of AWS's APIs take them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def tag_map(tags: Any) -> dict[str, str]:
+    """The inverse of `tag_list`."""
+    return {str(tag["Key"]): str(tag.get("Value", "")) for tag in tags or ()}
+
+
+def sha256_of(certificate: bytes) -> str:
+    """The hex SHA-256 of a PEM certificate's DER, as metadata have it. Raises `ValueError`."""
+    import base64
+
+    match = re.search(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", certificate, re.DOTALL)
+    if match is None:
+        raise ValueError("is not a PEM certificate")
+    return hashlib.sha256(base64.b64decode(b"".join(match[1].split()), validate=True)).hexdigest()
