@@ -62,6 +62,7 @@ class AcmeClient:
         self.directory_url = directory_url
         self.signer = signer
         self.clock = clock
+        self._bucket = bucket
         self.transport = Transport(http, clock, bucket=bucket)
         self._thumbprint = thumbprint(signer.jwk)
         self._lock = threading.RLock()
@@ -84,7 +85,7 @@ class AcmeClient:
 
     def over(self, http: Http, clock: Clock) -> AcmeClient:
         """The same account over other connections and another clock; costs no request before its first use."""
-        other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock)
+        other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock, bucket=self._bucket)
         other._account = self._account
         if self._directory is not None:
             other._begin(self._directory)
@@ -316,6 +317,11 @@ class AcmeClient:
             except OrderRefused as error:
                 # Here `unauthorized` and `malformed` are about the key or its binding, not about names.
                 fix = "check the account key and external_account; a deactivated account needs a new key"
+                if "externalAccountBinding" in payload:
+                    fix = (
+                        "correct external_account, or get a new key ID and HMAC key from the CA's console: "
+                        "many are good for one account only, or for some days"
+                    )
                 raise AccountError(error.message, fix=fix, details=error.details) from None
             if reply.location is None:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")

@@ -13,7 +13,7 @@ from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem
 from ci_acme.ca.lifecycle import deactivate, key_type, look_up, register, update_contacts
 from ci_acme.core.account import AccountReport
-from ci_acme.errors import AccountError, CaError, UsageError
+from ci_acme.errors import AccountError, CaError, RateLimited, UsageError
 from ci_acme.hosts import detect_ci
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.runner.rotation import rotate
@@ -97,7 +97,7 @@ class AccountWork:
         """Give the account a new key, of the type of the old one."""
         client, url, previous = rotate(self._name, self._services, self._scope)
         account = Account(url, "valid")
-        with suppress(CaError):  # the key is changed whatever becomes of this
+        with suppress(AccountError, CaError, RateLimited):  # the key is changed whatever becomes of this
             account = look_up(client, self._scope) or account
         return self._report("rotate-key", "rotated", client, account, changed=True, previous_thumbprint=previous)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +63,8 @@ def _known(name: str, job: Job, services: Services) -> Iterator[CheckLine]:
 
 
 def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
-    text = reply.response.headers.get("Date")
-    try:
-        date = parsedate_to_datetime(text or "")
-    except ValueError:
+    date = reply.date
+    if date is None:
         return
     skew = (services.clock.now() - date).total_seconds()
     if abs(skew) > SKEW_WARNING:
