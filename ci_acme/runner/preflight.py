@@ -62,11 +62,11 @@ class Preflight:
     def require(self, identities: Sequence[str], account: str | None) -> None:
         """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts."""
         notify = self._services.notify
-        if not self._search.ended(self._services.deadline.within(_PATIENCE)):
+        judgements = self._judge(identities, account)
+        if judgements is None:
             text = f"CAA records were not checked: the name servers took longer than {_PATIENCE:.0f} s"
             notify(Warned(self._certificate, text))
             return
-        judgements = judge_names(self._names, self._search.result(), identities, account, self._method)
         errors = [one.error for one in judgements if one.error is not None]
         if errors:
             errors[0].details["caa"] = [{"message": one.message, "fix": one.fix, **one.details} for one in errors]
@@ -76,6 +76,17 @@ class Preflight:
                 notify(Warned(self._certificate, f"CAA of {one.subject}: {one.text}"))
             elif one.decided:
                 notify(Step(self._certificate, f"CAA of {one.subject}: {one.text}"))
+
+    def forbidden(self, identities: Sequence[str], account: str | None) -> CaaForbidden | None:
+        """The refusal by CAA that is to be expected, if any; of nothing else a word."""
+        found = (one.error for one in self._judge(identities, account) or ())
+        return next((error for error in found if isinstance(error, CaaForbidden)), None)
+
+    def _judge(self, identities: Sequence[str], account: str | None) -> list[Judgement] | None:
+        """None if the search takes too long."""
+        if not self._search.ended(self._services.deadline.within(_PATIENCE)):
+            return None
+        return judge_names(self._names, self._search.result(), identities, account, self._method)
 
     def call_off(self) -> None:
         """End the search, if it runs."""
