@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ci_acme.ca.account import Account, ExternalAccount, registration
+from ci_acme.ca.account import BINDING_FIX, KEY_FIX, Account, ExternalAccount, registration
 from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.limiter import TokenBucket
@@ -316,12 +316,7 @@ class AcmeClient:
                 reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
             except OrderRefused as error:
                 # Here `unauthorized` and `malformed` are about the key or its binding, not about names.
-                fix = "check the account key and external_account; a deactivated account needs a new key"
-                if "externalAccountBinding" in payload:
-                    fix = (
-                        "correct external_account, or get a new key ID and HMAC key from the CA's console: "
-                        "many are good for one account only, or for some days"
-                    )
+                fix = BINDING_FIX if "externalAccountBinding" in payload else KEY_FIX
                 raise AccountError(error.message, fix=fix, details=error.details) from None
             if reply.location is None:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")

@@ -34,6 +34,7 @@ def check_authority(
     authority = services.authority(name)
     for job in jobs:
         yield from _known(name, job, services)
+    yield from _habits(name, authority)
     scope = services.scope("")
     transport = services.connections.transport(name)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
@@ -60,6 +61,16 @@ def _known(name: str, job: Job, services: Services) -> Iterator[CheckLine]:
         error = refusal(job.spec.of(source), known_ca(source.directory), services.clock.now())
         if source.authority == name and error is not None:
             yield CheckLine("error", "ca", name, f"{job.spec.name}: {error.message}", error.fix, error.code)
+
+
+def _habits(name: str, authority: Authority) -> Iterator[CheckLine]:
+    """What this CA is known for, whatever is ordered."""
+    ca = known_ca(authority.directory_url)
+    if ca.contact and not authority.contact:
+        said = f"{ca.title} issues nothing to an account without a contact"
+        yield CheckLine("error", "ca", name, said, "set contact of the authority")
+    if ca.caution is not None and ca.caution[0] not in authority.directory_url:
+        yield CheckLine("warning", "ca", name, f"{ca.title}: {ca.caution[1]}", "use the directory of a role")
 
 
 def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:

@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ci_acme.ca.transport import Transport
 from ci_acme.core.checks import CheckLine
+from ci_acme.errors import CaUnreachable
 from tests.runner.conftest import World
 
 
@@ -71,3 +73,25 @@ def test_a_date_without_a_zone_is_of_utc(world: World, odd: Directory, hours: in
     moment = datetime.now(timezone.utc) + timedelta(hours=hours)
     odd.date = format_datetime(moment, usegmt=True).replace("GMT", zone)
     assert [line.level for line in clock_lines(world)] == [level]
+
+
+@pytest.mark.parametrize(
+    ("directory", "contact", "said"),
+    [
+        ("https://acme.ssl.com/sslcom-dv-ecc", [], ["error"]),
+        ("https://acme.ssl.com/sslcom-dv-ecc", ["ops@example.com"], []),
+        ("https://vault.corp.example/v1/pki/acme/directory", [], ["warning"]),
+        ("https://vault.corp.example/v1/pki/roles/web/acme/directory", [], []),
+    ],
+)
+def test_what_a_ca_is_known_for_is_said_before_it_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch, directory: str, contact: list[str], said: list[str]
+) -> None:
+    def nobody(*_: object, **__: object) -> None:
+        raise CaUnreachable("no network in a test", fix="none")
+
+    monkeypatch.setattr(Transport, "get", nobody)
+    world.authority.update(directory=directory, contact=contact)
+    lines = [line for line in world.run().check([]) if line.area == "ca"]
+    assert [line.level for line in lines] == [*said, "error"]
+    assert lines[-1].message == "no network in a test"
