@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ci_acme.ca.http import split_url
 from ci_acme.ca.jws import external_account_binding
@@ -12,6 +12,12 @@ from ci_acme.ca.messages import Directory
 from ci_acme.ca.problems import clean
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
+
+KEY_FIX: Final = "check the account key and external_account; a deactivated account needs a new key"
+BINDING_FIX: Final = (
+    "correct external_account, or get a new key ID and HMAC key from the CA's console: many are good for one account "
+    "only, or for some days"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ci_acme.ca.account import Account, ExternalAccount, registration
+from ci_acme.ca.account import BINDING_FIX, KEY_FIX, Account, ExternalAccount, registration
 from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.limiter import TokenBucket
@@ -62,6 +62,7 @@ class AcmeClient:
         self.directory_url = directory_url
         self.signer = signer
         self.clock = clock
+        self._bucket = bucket
         self.transport = Transport(http, clock, bucket=bucket)
         self._thumbprint = thumbprint(signer.jwk)
         self._lock = threading.RLock()
@@ -84,7 +85,7 @@ class AcmeClient:
 
     def over(self, http: Http, clock: Clock) -> AcmeClient:
         """The same account over other connections and another clock; costs no request before its first use."""
-        other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock)
+        other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock, bucket=self._bucket)
         other._account = self._account
         if self._directory is not None:
             other._begin(self._directory)
@@ -315,7 +316,7 @@ class AcmeClient:
                 reply = signed.post(directory.new_account, payload, kind="account", what=what, scope=scope, kid=None)
             except OrderRefused as error:
                 # Here `unauthorized` and `malformed` are about the key or its binding, not about names.
-                fix = "check the account key and external_account; a deactivated account needs a new key"
+                fix = BINDING_FIX if "externalAccountBinding" in payload else KEY_FIX
                 raise AccountError(error.message, fix=fix, details=error.details) from None
             if reply.location is None:
                 raise CaProtocolError(f"{reply.host} named no account URL", fix="ask the CA's operator")

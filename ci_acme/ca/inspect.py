@@ -73,7 +73,7 @@ def describe(pem: bytes) -> CertificateFacts:
             serial=_serial_hex(certificate.serial_number),
             sha256=sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
             spki_sha256=sha256(_spki(certificate)).hexdigest(),
-            issuer=certificate.issuer.rfc4514_string(),
+            issuer=_harmless(certificate.issuer.rfc4514_string()),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
             key_type=_key_type(certificate),
@@ -126,6 +126,11 @@ def _key_type(certificate: x509.Certificate) -> KeyType | None:
     if isinstance(key, rsa.RSAPublicKey):
         return _RSA.get(key.key_size)
     return None
+
+
+def _harmless(name: str) -> str:
+    """One line without controls: it is shown on terminals and in CI logs, and a CA may write anything into it."""
+    return "".join(character if character.isprintable() else " " for character in name)
 
 
 def _serial_hex(number: int) -> str:

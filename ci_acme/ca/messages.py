@@ -181,7 +181,7 @@ def _issuers(challenge: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _profiles(profiles: Mapping[object, object]) -> dict[str, str]:
-    return {name: clean(text) for name, text in profiles.items() if isinstance(name, str)}
+    return {clean(name): clean(text) for name, text in profiles.items() if isinstance(name, str)}
 
 
 def _broken(member: str, where: str) -> CaProtocolError:

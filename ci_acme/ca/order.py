@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -139,17 +139,30 @@ def _attempt(
     cleaner = Cleaner(solver)
     with cleaner:
         _prepare(flow, solver)
-        order = client.new_order(
-            scope,
-            request.names,
-            profile=request.profile,
-            replaces=request.replaces,
-            not_before=request.not_before,
-            not_after=request.not_after,
-        )
+        with _lifetime_blamed(request):
+            order = client.new_order(
+                scope,
+                request.names,
+                profile=request.profile,
+                replaces=request.replaces,
+                not_before=request.not_before,
+                not_after=request.not_after,
+            )
         on_made(order.url)
         scope.step(f"ordered {_count(request.names)} at {client.host}")
         return flow.carry_out(order, _authorizer(flow, solver), cleaner, on_order, on_given_up)
+
+
+@contextmanager
+def _lifetime_blamed(request: OrderRequest) -> Generator[None]:
+    """A CA may refuse the times that were asked for without a word of them, also as an error of its own (smallstep)."""
+    try:
+        yield
+    except (CaUnreachable, OrderRefused) as error:
+        if request.not_after is None or "problem" not in error.details:
+            raise
+        fix = f"{error.fix}; it may not give the lifetime that was asked for: shorten or remove lifetime"
+        raise type(error)(error.message, fix=fix, details=error.details) from None
 
 
 def _prepare(flow: _Flow, solver: ChallengeSolver) -> None:
@@ -271,7 +284,8 @@ class _Flow:
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
                 self._before_finalize()
-                order = self.client.finalize(self.scope, order, csr)
+                with _lifetime_blamed(self.request):
+                    order = self.client.finalize(self.scope, order, csr)
                 if order.status in {"valid", "invalid"}:
                     continue
             pace.wait(self.scope, order.retry_after, "the certificate")

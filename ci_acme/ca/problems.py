@@ -146,7 +146,8 @@ def error_for(problem: Problem, *, what: str, where: str, retry_at: datetime | N
     status = problem.status or 0
     if problem.kind == "rateLimited" or status == 429:
         fix = _again(retry_at or _time_in(problem.detail), details)
-        return RateLimited(f"the rate limit of {where} is reached: {said}", fix=fix, details=details)
+        works = f"; it will work at {details['retry_at']}" if "retry_at" in details else ""
+        return RateLimited(f"the rate limit of {where} is reached: {said}{works}", fix=fix, details=details)
     if problem.kind == "userActionRequired":
         page = f" at {problem.instance}" if problem.instance else ""
         return AccountError(

@@ -41,11 +41,18 @@ def renewal_info_url(base: str, ari_id: str) -> str:
 def fetch_renewal_info(transport: Transport, url: str, *, scope: Scope) -> RenewalReply:
     """One unauthenticated GET, repeated once after a lost connection or a 5xx.
 
+    Where the CA says when to come back that is not waited for: the next run is early enough.
     Raises `CaUnreachable` or `RateLimited` for a failure that may pass, `CaProtocolError` for an answer that is none
     (also a window that ends before it starts, section 4.2), another `CaError` for a refusal.
     """
     reply = transport.get(
-        url, kind="renewal", what="give renewal information", scope=scope, attempts=ATTEMPTS, timeout=TIMEOUT
+        url,
+        kind="renewal",
+        what="give renewal information",
+        scope=scope,
+        attempts=ATTEMPTS,
+        timeout=TIMEOUT,
+        final=lambda reply: reply.retry_after is not None,
     )
     window = reply.json().get("suggestedWindow")
     if not isinstance(window, Mapping):

@@ -164,14 +164,16 @@ class Transport:
         scope: Scope,
         attempts: int = ATTEMPTS,
         timeout: float = REQUEST_TIMEOUT,
+        final: Callable[[Reply], bool] = lambda reply: False,
     ) -> Reply:
-        """An unauthenticated GET; only a 2xx returns. `what` completes "refused to …"."""
+        """An unauthenticated GET; only a 2xx returns. `what` completes "refused to …", `final` as for `persist`."""
         return self.check(
             self.persist(
                 lambda: self.once("GET", url, kind=kind, scope=scope, timeout=timeout),
                 what=what,
                 scope=scope,
                 attempts=attempts,
+                final=final,
             ),
             what,
         )

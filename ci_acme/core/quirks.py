@@ -32,12 +32,15 @@ class Profile:
 class Ca:
     """A CA. Well-known ones have a `url`, those that everybody runs for himself a `form` of their directory's URL.
 
+    One with a directory for each region has both.
+
     `staging`: trusted by nobody. `binding`: accounts need `external_account` (RFC 8555 section 7.3.4).
     `client_auth_until`: the day from which on no certificate is for client authentication. `validity`: whether it takes
     notBefore and notAfter; `longest` is the longest that it then gives. `rollover`, `renewal_info`: does it have them.
     `preauthorized`: names are validated in its console and not by challenges. `per_second`, `burst`: what it takes of
     requests; `limits` names its rate limits in `ci_acme.core.budget`. `default_profile` is what an order without a
-    profile gets.
+    profile gets. `keys` are the keys of certificates that it takes, empty if that is not known; `contact`: it issues
+    nothing to an account without one. `caution` is (what a good directory's URL contains, what is wrong with others).
     """
 
     title: str
@@ -56,6 +59,9 @@ class Ca:
     limits: str = "none"
     profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
     default_profile: str | None = None
+    keys: tuple[str, ...] = ()
+    contact: bool = False
+    caution: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
 
     def profile(self, name: str | None) -> Profile | None:
@@ -118,6 +124,7 @@ def _sslcom(kind: str) -> Ca:
         binding=True,
         client_auth_until=date(2025, 9, 15),
         rollover=False,
+        contact=True,
         notes=(
             "wants a contact; without one, finalize is refused as badCSR",
             "charges for a year if the account has funds; only one name with its www. is free",
@@ -162,6 +169,7 @@ WELL_KNOWN: Final[dict[str, Ca]] = {
     "digicert": Ca(
         "DigiCert",
         "https://one.digicert.com/mpki/api/v1/acme/v2/directory",
+        form=r"https://one\.(?:(?:us|nl|ch)\.digicert\.com|digicert\.(?:com|co\.jp))/mpki/api/v1/acme/v2/directory(?:\?.*)?",
         binding=True,
         client_auth_until=date(2027, 3, 1),
         notes=("each region has a directory of its own", "domains that are validated already get no challenges"),
@@ -189,6 +197,7 @@ BY_URL: Final = (
         binding=True,
         client_auth_until=CHROME_ENDS_CLIENT_AUTH,
         preauthorized=True,
+        keys=("rsa-2048", "ec-p256", "ec-p384"),
         notes=("names are validated beforehand (CreateAcmeDomainValidation)", "RSA 2048, EC P-256 and P-384 only"),
     ),
     Ca(
@@ -204,6 +213,7 @@ BY_URL: Final = (
         form=r"https://[^/]+/v1/[^?]*/acme/directory",
         rollover=False,
         renewal_info=False,
+        caution=("/roles/", "without /roles/ROLE/ in its directory's URL it signs whatever is asked for"),
         notes=(
             "use a directory with /roles/ROLE/: without a role it signs whatever is asked for",
             "client authentication only where the role says allow_role_ext_key_usage=true",
@@ -221,4 +231,5 @@ def known_ca(directory: str) -> Ca:
     for ca in WELL_KNOWN.values():
         if ca.url == directory:
             return ca
-    return next((ca for ca in BY_URL if re.fullmatch(ca.form, directory)), UNKNOWN)
+    named = (ca for ca in (*WELL_KNOWN.values(), *BY_URL) if ca.form)
+    return next((ca for ca in named if re.fullmatch(ca.form, directory)), UNKNOWN)

@@ -59,8 +59,12 @@ def renewal_time(
 
 
 def may_ask(memory: RenewalMemory, now: datetime, not_after: datetime) -> bool:
-    """Whether the renewalInfo resource may be asked now: Retry-After has passed and the certificate has not."""
-    return now < not_after and (memory.retry_after is None or now >= memory.retry_after)
+    """Whether the renewalInfo resource may be asked now: Retry-After has passed and the certificate has not.
+
+    A time that is further off than any that is kept was noted by a machine whose clock was wrong.
+    """
+    wait = None if memory.retry_after is None else memory.retry_after - now
+    return now < not_after and (wait is None or wait <= timedelta(0) or wait > RETRY_CEILING)
 
 
 def answered(memory: RenewalMemory, window: Window, now: datetime, u: float) -> RenewalMemory:
@@ -83,9 +87,14 @@ def answered(memory: RenewalMemory, window: Window, now: datetime, u: float) -> 
     )
 
 
-def failed(memory: RenewalMemory, now: datetime, *, temporary: bool) -> RenewalMemory:
-    """The memory after no usable answer: what was known stays, and the next try is later each time, at most 6 hours."""
+def failed(memory: RenewalMemory, now: datetime, *, temporary: bool, retry_at: datetime | None = None) -> RenewalMemory:
+    """The memory after no usable answer: what was known stays, and the next try is later each time, at most 6 hours.
+
+    Where the CA said when (`retry_at`, the Retry-After of a 429 or 503) it is not earlier, within a day.
+    """
     failures = memory.failures + 1
     backoff = RETRY_FLOOR * 4 ** min(failures - 1, TEMPORARY_TRIES)
     wait = min(backoff, LONG_TERM_RETRY) if temporary and failures <= TEMPORARY_TRIES else LONG_TERM_RETRY
+    if retry_at is not None:
+        wait = max(wait, min(retry_at - now, RETRY_CEILING))
     return replace(memory, retry_after=now + wait, failures=failures)

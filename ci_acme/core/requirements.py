@@ -35,6 +35,8 @@ def refusal(spec: CertificateSpec, ca: Ca, now: datetime) -> KnownRefusal | None
 
 def _refusals(spec: CertificateSpec, ca: Ca, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _names(spec, ca)
+    if ca.keys and spec.key.value not in ca.keys:
+        yield f"{ca.title} takes no key of the type {spec.key.value}", f"set key to one of: {', '.join(ca.keys)}"
     yield from _client_auth(spec, ca, now)
     yield from _asked_lifetime(spec, ca)
     yield from _expected_lifetime(spec, ca, now)

@@ -67,10 +67,21 @@ class Solver:
             self._changes += 1
 
     def prepare(self, names: Sequence[str]) -> None:
+        if self._search is not None and self._searched.issuperset(names):
+            return  # it has begun before there was an order
         names = sorted(set(names))
         self._searched = frozenset(names)
         engine = self._engine
         self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")
+
+    def foresee(self, deadline: Deadline) -> None:
+        """Raise what `solve` would raise because a prepared name has no place, if that is known by the deadline."""
+        if self._search is None or not self._search.ended(deadline):
+            return
+        for target in self._search.result().values():
+            if not isinstance(target, Target):
+                raise target
+            self._engine.desk_for(target)
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline

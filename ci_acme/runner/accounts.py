@@ -12,8 +12,9 @@ from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
 from ci_acme.ca.keys import generate_key, key_to_pem
 from ci_acme.ca.lifecycle import deactivate, key_type, look_up, register, update_contacts
+from ci_acme.ca.problems import problem_kind
 from ci_acme.core.account import AccountReport
-from ci_acme.errors import AccountError, CaError, UsageError
+from ci_acme.errors import AccountError, CaError, RateLimited, UsageError
 from ci_acme.hosts import detect_ci
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.runner.rotation import rotate
@@ -97,7 +98,7 @@ class AccountWork:
         """Give the account a new key, of the type of the old one."""
         client, url, previous = rotate(self._name, self._services, self._scope)
         account = Account(url, "valid")
-        with suppress(CaError):  # the key is changed whatever becomes of this
+        with suppress(AccountError, CaError, RateLimited):  # the key is changed whatever becomes of this
             account = look_up(client, self._scope) or account
         return self._report("rotate-key", "rotated", client, account, changed=True, previous_thumbprint=previous)
 
@@ -126,11 +127,17 @@ class AccountWork:
     def _find(self) -> tuple[AcmeClient, Account]:
         """The account of the key, also one that is deactivated. Raises `AccountError` if there is none."""
         client = self._open()
-        account = look_up(client, self._scope)
+        digest = thumbprint(client.signer.jwk)
+        ended = self._services.accounts().deactivated(client.directory_url, digest)
+        try:
+            account = look_up(client, self._scope)
+        except AccountError as error:  # some CAs say no more of an account that is over than "unauthorized"
+            if ended is None or problem_kind(error) != "unauthorized":
+                raise
+            account = None
         if account is None:
-            ended = self._services.accounts().deactivated(client.directory_url, thumbprint(client.signer.jwk))
             if ended is None:
-                self._services.accounts().forget(client.directory_url, thumbprint(client.signer.jwk))
+                self._services.accounts().forget(client.directory_url, digest)
                 raise AccountError(
                     f"the key in {self._authority.account_key} has no account at {client.host}",
                     fix="register it: ci-acme account register",

@@ -120,6 +120,12 @@ class Authorities:
         """
         accounts = self._services.accounts()
         digest = thumbprint(client.signer.jwk)
+        ended = accounts.deactivated(client.directory_url, digest)
+        if ended is not None:  # not every CA refuses to register its key anew (RFC 8555 section 7.3.6)
+            raise AccountError(
+                f"the account {ended} was deactivated: its key is not used again by itself",
+                fix=f"set account_key of {name} to a fresh key, or register this one: ci-acme account register",
+            )
 
         def known() -> str | None:
             return accounts.url(client.directory_url, digest)

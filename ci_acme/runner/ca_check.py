@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ def check_authority(
     authority = services.authority(name)
     for job in jobs:
         yield from _known(name, job, services)
+    yield from _habits(name, authority)
     scope = services.scope("")
     transport = services.connections.transport(name)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
@@ -63,11 +63,19 @@ def _known(name: str, job: Job, services: Services) -> Iterator[CheckLine]:
             yield CheckLine("error", "ca", name, f"{job.spec.name}: {error.message}", error.fix, error.code)
 
 
+def _habits(name: str, authority: Authority) -> Iterator[CheckLine]:
+    """What this CA is known for, whatever is ordered."""
+    ca = known_ca(authority.directory_url)
+    if ca.contact and not authority.contact:
+        said = f"{ca.title} issues nothing to an account without a contact"
+        yield CheckLine("error", "ca", name, said, "set contact of the authority")
+    if ca.caution is not None and ca.caution[0] not in authority.directory_url:
+        yield CheckLine("warning", "ca", name, f"{ca.title}: {ca.caution[1]}", "use the directory of a role")
+
+
 def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
-    text = reply.response.headers.get("Date")
-    try:
-        date = parsedate_to_datetime(text or "")
-    except ValueError:
+    date = reply.date
+    if date is None:
         return
     skew = (services.clock.now() - date).total_seconds()
     if abs(skew) > SKEW_WARNING:

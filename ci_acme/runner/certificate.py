@@ -12,10 +12,10 @@ from ci_acme.core.budget import OrderKind, order_kind
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.core.requirements import KnownRefusal
-from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, StoreReadError
+from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, RateLimited, StoreReadError
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts
-from ci_acme.model.records import Metadata, RenewalMemory
+from ci_acme.model.records import Metadata, RenewalMemory, parse_time
 from ci_acme.ports import Absent, CertificateStore, Present, Unusable
 from ci_acme.runner.beforehand import judge_beforehand
 from ci_acme.runner.jobs import Job, label_of
@@ -247,15 +247,21 @@ def _consult_ca(
         window = services.connections.renewal_window(authority, memory.url, scope)
     except Interrupted:
         raise
-    except CaError as error:
+    except (CaError, RateLimited) as error:  # the certificate is good whatever the CA says now
         services.notify(Warned(job.spec.name, f"no renewal information from the CA: {error.message}"))
-        return renewal.failed(memory, now, temporary=error.retryable)
+        return renewal.failed(memory, now, temporary=error.retryable, retry_at=_retry_at(error))
     finally:
         outcome.acme_requests += scope.requests.total
     fresh = renewal.answered(memory, window, now, random.random())  # noqa: S311 - spreads load, guards nothing
     if fresh.explanation_url != memory.explanation_url:
         _explain(job, fresh, services)
     return fresh
+
+
+def _retry_at(error: CiAcmeError) -> datetime | None:
+    """When the CA said that it may be asked again."""
+    said = error.details.get("retry_at")
+    return parse_time(said) if isinstance(said, str) else None
 
 
 def _explain(job: Job, memory: RenewalMemory | None, services: Services) -> None:

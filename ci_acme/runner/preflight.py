@@ -1,8 +1,13 @@
-"""What CAA and DNSSEC say about an order before it is made: a refusal that can be foreseen costs no order.
+"""What CAA, DNSSEC and delegations say about an order before it is made: a failure that is foreseen costs no order.
 
 The search runs in the background while the account is opened; nothing is asked of the CA but what its directory says.
 What a CA that names itself (`meta.caaIdentities`) would surely refuse is an error. Everything else is a warning: what
 cannot be seen from this machine, and all findings for a CA that does not name itself, as it may not look at CAA at all.
+
+Where a challenge's record belongs is looked for as well if nothing was ever issued for the certificate: no DNS entry of
+the config that serves it, CNAMEs to nowhere, and a delegation to servers that do not answer end the run before an
+order. A renewal is not held up, and no account that is bound to an external one: their names may be validated already,
+so that no record is needed.
 """
 
 from __future__ import annotations
@@ -11,15 +16,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ci_acme.dns.background import Background
-from ci_acme.errors import CaaForbidden, CiAcmeError
+from ci_acme.dns.solver import Solver
+from ci_acme.errors import CaaForbidden, CiAcmeError, ZoneNotFound
 from ci_acme.model.events import Step, Warned
 from ci_acme.model.names import base_name, is_wildcard
-from ci_acme.runner.solvers import method_of
+from ci_acme.runner.solvers import is_preauthorized, method_of, names_for_check
 
 if TYPE_CHECKING:
     from ci_acme.core.caa import Verdict
     from ci_acme.dns.caa import RelevantCaa
     from ci_acme.model.spec import CertificateSpec
+    from ci_acme.ports import ChallengeSolver
     from ci_acme.runner.services import Services
 
 _PATIENCE: Final = 10.0
@@ -47,9 +54,9 @@ class Judgement(NamedTuple):
 
 
 class Preflight:
-    """The search for one certificate's CAA records, begun when it is made."""
+    """The search for one certificate's CAA records, begun when it is made. A `solver` looks for its places as well."""
 
-    def __init__(self, spec: CertificateSpec, services: Services) -> None:
+    def __init__(self, spec: CertificateSpec, services: Services, solver: ChallengeSolver | None = None) -> None:
         self._certificate = spec.name
         self._names = names = spec.names
         self._method = method_of(spec.authority, services)
@@ -58,15 +65,36 @@ class Preflight:
         self._search: Background[dict[str, RelevantCaa]] = Background(
             lambda clock: dns.caa(bases, clock), services.clock, "ci-acme-caa"
         )
+        self._passed = False
+        wanted = challenge_names(spec, services) if isinstance(solver, Solver) else []
+        self._solver = solver if wanted and isinstance(solver, Solver) else None
+        if self._solver is not None:
+            self._solver.prepare(wanted)
 
     def require(self, identities: Sequence[str], account: str | None) -> None:
-        """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts."""
+        """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts.
+
+        Raises another `DnsError` for a challenge that has no place.
+        """
+        self._require_caa(identities, account)
+        if self._solver is not None:
+            self._require_places(self._solver)
+        self._passed = True
+
+    def _require_places(self, solver: Solver) -> None:
+        try:
+            solver.foresee(self._services.deadline.within(_PATIENCE))
+        except ZoneNotFound as error:
+            fix = f"{error.fix}; or say preauthorized: true in the authority, if the CA validates the name by itself"
+            raise ZoneNotFound(error.message, fix=fix, details=error.details) from None
+
+    def _require_caa(self, identities: Sequence[str], account: str | None) -> None:
         notify = self._services.notify
-        if not self._search.ended(self._services.deadline.within(_PATIENCE)):
+        judgements = self._judge(identities, account)
+        if judgements is None:
             text = f"CAA records were not checked: the name servers took longer than {_PATIENCE:.0f} s"
             notify(Warned(self._certificate, text))
             return
-        judgements = judge_names(self._names, self._search.result(), identities, account, self._method)
         errors = [one.error for one in judgements if one.error is not None]
         if errors:
             errors[0].details["caa"] = [{"message": one.message, "fix": one.fix, **one.details} for one in errors]
@@ -77,14 +105,36 @@ class Preflight:
             elif one.decided:
                 notify(Step(self._certificate, f"CAA of {one.subject}: {one.text}"))
 
+    def forbidden(self, identities: Sequence[str], account: str | None) -> CaaForbidden | None:
+        """The refusal by CAA that is to be expected, if any; of nothing else a word."""
+        found = (one.error for one in self._judge(identities, account) or ())
+        return next((error for error in found if isinstance(error, CaaForbidden)), None)
+
+    def _judge(self, identities: Sequence[str], account: str | None) -> list[Judgement] | None:
+        """None if the search takes too long."""
+        if not self._search.ended(self._services.deadline.within(_PATIENCE)):
+            return None
+        return judge_names(self._names, self._search.result(), identities, account, self._method)
+
     def call_off(self) -> None:
-        """End the search, if it runs."""
+        """End the searches, if they run."""
         self._search.call_off()
+        if self._solver is not None and not self._passed:
+            self._solver.cleanup()
 
 
 def bases_of(names: Sequence[str]) -> list[str]:
     """The names that are looked up for identifiers."""
     return list(dict.fromkeys(base_name(name) for name in names))
+
+
+def challenge_names(spec: CertificateSpec, services: Services) -> list[str]:
+    """Where the records of an order belong, as far as it is sure that it takes records and where."""
+    section = services.authority(spec.authority)
+    if not services.config.dns or section.external_account is not None or is_preauthorized(section):
+        return []
+    name_of = None if section.challenge == "dns-persist-01" else names_for_check(spec.authority, services)
+    return [] if name_of is None else list(dict.fromkeys(map(name_of, spec.names)))
 
 
 def judge_names(

@@ -19,8 +19,11 @@ from ci_acme.core.report import StoreOutcome
 from ci_acme.errors import (
     AccountError,
     CaError,
+    CaTimeout,
+    CaUnreachable,
     CiAcmeError,
     DeliveryError,
+    RateLimited,
     SecretError,
     StoreReadError,
     UsageError,
@@ -180,6 +183,11 @@ def _serial(text: str) -> int:
         raise UsageError(f"{text!r} is no serial number", fix="give it in hexadecimal") from None
 
 
+def _is_refusal(error: CiAcmeError) -> bool:
+    """Whether the CA says that it is not for us to revoke this."""
+    return problem_kind(error) in {"unauthorized", "malformed", "accountDoesNotExist"}
+
+
 # --- one certificate ---
 
 
@@ -221,7 +229,7 @@ class _Work:
             self._own_key()  # a wrong file is said before the CA is asked
         for by, attempt in (("account", self._by_account), ("certificate key", self._by_key)):
             for name in candidates:
-                answer = self._try(attempt, name)
+                answer = self._try(attempt, name, guessed=len(candidates) > 1)
                 if answer is not None:
                     self._outcome.authority, self._outcome.by = name, by
                     return answer
@@ -244,14 +252,17 @@ class _Work:
             )
         return found
 
-    def _try(self, attempt: Callable[[str], bool | None], name: str) -> bool | None:
-        """The answer of one authority; None if it does not let us, which is remembered."""
+    def _try(self, attempt: Callable[[str], bool | None], name: str, *, guessed: bool) -> bool | None:
+        """The answer of one authority; None if it does not let us, which is remembered.
+
+        `guessed`: it is one of several, so that its trouble is no reason not to ask the others.
+        """
         try:
             return attempt(name)
         except (AccountError, SecretError) as error:
             self._refusals.append(error)
-        except CaError as error:
-            if problem_kind(error) not in {"unauthorized", "malformed", "accountDoesNotExist"}:
+        except (CaError, RateLimited) as error:
+            if not guessed and not _is_refusal(error):
                 raise
             self._refusals.append(error)
         return None
@@ -297,14 +308,17 @@ class _Work:
                 yield bundle.key
 
     def _refusal(self, candidates: list[str]) -> CiAcmeError:
-        """Nobody could: what the first one said, as the others are guesses."""
+        """Nobody could: the first trouble, as whoever has it may be the one, else what the first one said."""
         asked = ", ".join(candidates)
         if not self._refusals:
             return AccountError(f"no account at {asked} can revoke it", fix="give the certificate's key: --key FILE")
-        first = self._refusals[0]
+        trouble = [error for error in self._refusals if isinstance(error, CaUnreachable | CaTimeout | RateLimited)]
+        first = (trouble or self._refusals)[0]
         return type(first)(
             f"the certificate {self._target.facts.serial} was not revoked at {asked}: {first.message}",
-            fix="revoke with the account that ordered it (--ca, account_key), or with its own key (--key FILE)",
+            fix=first.fix
+            if trouble
+            else "revoke with the account that ordered it (--ca, account_key), or with its own key (--key FILE)",
             details=first.details,
         )
 

@@ -16,12 +16,14 @@ from ci_acme.core.plan import StoreView, predecessor
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.report import Outcome
 from ci_acme.core.requirements import refusal
-from ci_acme.errors import CaTimeout, CaUnreachable, CiAcmeError, ConfigError, OrderRefused, RateLimited
+from ci_acme.errors import CaaForbidden, CaTimeout, CaUnreachable, CiAcmeError, ConfigError, OrderRefused, RateLimited
 from ci_acme.model.events import Warned
 from ci_acme.model.spec import CertificateSpec, Source
 from ci_acme.ports import CertificateStore
+from ci_acme.runner.ca_check import account_url
 from ci_acme.runner.issuing import finish_earlier, issue
 from ci_acme.runner.jobs import Job
+from ci_acme.runner.preflight import Preflight
 
 if TYPE_CHECKING:
     from ci_acme.ca.scope import Scope
@@ -105,13 +107,22 @@ class _Sources:
         issue(job, store, self._services, self._outcome, scope=scope, guard=self._guard)
 
     def _require(self, spec: CertificateSpec, scope: Scope) -> None:
-        """What a fallback needs before it is tried: no known refusal, an account, the profile."""
-        refused = refusal(spec, known_ca(spec.directory), self._services.clock.now())
+        """What a fallback needs before it is tried: no known refusal, leave by CAA, an account, the profile."""
+        refused = refusal(spec, known_ca(spec.directory), self._services.clock.now()) or self._forbidden(spec, scope)
         if refused is not None:
             raise refused
         client = self._services.authorities.client(spec.authority, scope)
         if spec.profile is not None:
             check_profile(spec.profile, client.directory(scope), client.host)
+
+    def _forbidden(self, spec: CertificateSpec, scope: Scope) -> CaaForbidden | None:
+        """What CAA says, before an account is registered at a CA that may not issue anyway."""
+        directory = self._services.connections.directory(spec.authority, scope)
+        preflight = Preflight(spec, self._services)
+        try:
+            return preflight.forbidden(directory.caa_identities, account_url(spec.authority, self._services))
+        finally:
+            preflight.call_off()
 
     def _scope_for(self, left: int) -> Scope:
         """A fair part of the time that is left, so that a CA which hangs leaves some for the next."""
@@ -167,4 +178,4 @@ class _Sources:
 
 
 class _CannotServe(CaUnreachable):
-    """A fallback lacks something of the config: an account, a profile."""
+    """A fallback lacks something: an account, a profile, a CAA record that permits it."""

@@ -142,7 +142,7 @@ def test_what_the_directory_says_about_the_ca_is_read() -> None:
         "meta": {
             "termsOfService": "https://ca.example/terms", "website": "https://ca.example/",
             "caaIdentities": ["ca.example"], "externalAccountRequired": True,
-            "profiles": {"short": "six days"}, "unknown": {"a": 1},
+            "profiles": {"short": "six days", "x\r\n::error::y": "\x1b[2J"}, "unknown": {"a": 1},
         },
         "a random entry": "https://community.example/t/1",
     }  # fmt: skip
@@ -150,7 +150,7 @@ def test_what_the_directory_says_about_the_ca_is_read() -> None:
     assert directory.caa_identities == ("ca.example",)
     assert directory.external_account_required
     assert directory.terms_of_service == "https://ca.example/terms"
-    assert directory.profiles == {"short": "six days"}
+    assert directory.profiles == {"short": "six days", "x ::error::y": "[2J"}
     assert directory.renewal_info is None
 
 

@@ -889,3 +889,16 @@ def test_there_is_no_second_order_without_the_time_for_it() -> None:
     with pytest.raises(ChallengeFailed):
         issue(world, seconds=8)
     assert world.ca.orders == 1
+
+
+@pytest.mark.parametrize("kind", ["order", "finalize"])
+@pytest.mark.parametrize("reply", [problem("serverInternal", 500), problem("malformed", 400)], ids=["500", "400"])
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_lifetime_that_may_be_the_reason_is_named(kind: str, reply: HttpResponse, asked: bool) -> None:
+    """smallstep says no more than "internal error" of a lifetime that is too long."""
+    world = fake()
+    world.ca.script[kind] = [reply] * 9
+    more = {"not_after": world.clock.now() + dt.timedelta(days=90)} if asked else {}
+    with pytest.raises(CaError) as raised:
+        issue(world, **more)
+    assert ("lifetime" in raised.value.fix) is asked

@@ -54,6 +54,13 @@ def test_certificate_id_of_rfc_9773() -> None:
     assert describe(certificate.public_bytes(Encoding.PEM)).ari_id == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
 
 
+def test_no_name_of_a_ca_speaks_to_a_terminal_or_a_ci_log() -> None:
+    hostile = Issuer("Root\r\n::error::owned\x1b[2J", NOW)
+    issuer = describe(hostile.leaf(KEY.public_key(), ["a.example.com"])).issuer
+    assert "Root" in issuer
+    assert not any(ord(character) < 32 for character in issuer)
+
+
 def test_without_authority_key_identifier_there_is_no_certificate_id() -> None:
     assert certificate_id(with_serial(1, None)) is None
 

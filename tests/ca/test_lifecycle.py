@@ -100,8 +100,9 @@ def test_a_refused_external_account_stays_refused() -> None:
     world = fake()
     answer(world, "account", problem("unauthorized", 403, "unknown"))
     answer(world, "account", problem("accountDoesNotExist", 400))
-    with pytest.raises(AccountError, match="unknown"):
+    with pytest.raises(AccountError, match="unknown") as raised:
         register(world.client, world.scope(), contact=(), terms_agreed=True, external=EXTERNAL)
+    assert "good for one account" in raised.value.fix
 
 
 def test_nothing_is_asked_where_the_terms_are_not_agreed_to() -> None:

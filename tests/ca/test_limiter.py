@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.transport import Transport
 from ci_acme.errors import CaTimeout, Interrupted
@@ -71,3 +72,15 @@ def test_an_interrupt_ends_the_wait() -> None:
     world.clock.stop_after = 1
     with pytest.raises(Interrupted):
         transport.get(f"{BASE}/dir", kind="directory", what="look", scope=world.scope())
+
+
+def test_the_last_requests_of_a_run_wait_for_their_turn_too() -> None:
+    """An order of a hundred names that is given up: the CA's limit is the same for other connections."""
+    world = fake()
+    bucket = TokenBucket(1, 1, world.clock)
+    client = AcmeClient(f"{BASE}/dir", world.client.signer, http=world.ca, clock=world.clock, bucket=bucket)
+    client.use_account(f"{BASE}/acct/1")
+    client.directory(world.scope())
+    begun = world.clock.time
+    client.over(world.ca, world.clock).new_order(world.scope(), ["a.example.com"])
+    assert world.clock.time - begun == pytest.approx(2)

@@ -16,10 +16,15 @@ from typing import Any
 
 import pytest
 
+from ci_acme.ca.account import Account
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.http import HttpResponse, HttpsPool, split_url
 from ci_acme.ca.keys import LocalSigner, generate_key
+from ci_acme.ca.lifecycle import deactivate, look_up, update_contacts
+from ci_acme.ca.lost import LostOrders
 from ci_acme.ca.order import OrderRequest, obtain, resume
+from ci_acme.ca.revocation import revoke_by_account
+from ci_acme.ca.rollover import change_key, is_final
 from ci_acme.connect import Dialer
 from ci_acme.errors import CaTimeout, CiAcmeError, InternalError
 from ci_acme.model.events import Event
@@ -55,6 +60,18 @@ class MisledCa(FakeCa):
         except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError):
             return self._with_nonce(problem("malformed", 404, "no such resource"))
 
+    def _acct(self, path: str, payload: Any) -> HttpResponse:
+        return response(200, {"status": "valid", "contact": [], "orders": f"{BASE}/orders", **(payload or {})})
+
+    def _orders(self, path: str, payload: Any) -> HttpResponse:
+        return response(200, {"orders": [f"{BASE}/order/1"]}, Link=f'<{BASE}/orders>;rel="next"')
+
+    def _revoke(self, path: str, payload: Any) -> HttpResponse:
+        return response(200)
+
+    def _key(self, path: str, payload: Any) -> HttpResponse:
+        return response(200)
+
     def _ari(self, path: str, payload: Any) -> HttpResponse:
         return response(200, WINDOW, Retry_After="21600")
 
@@ -76,7 +93,8 @@ def hostile() -> Fake:
 
 def issue(world: Fake) -> None:
     replaces = "aki.serial" if world.ca.meta.get("replaces") else None
-    request = OrderRequest(NAMES, LEAF_KEY, preferred_chain="No Such Root", replaces=replaces)
+    profile = "short" if world.ca.script["dir"] else None
+    request = OrderRequest(NAMES, LEAF_KEY, profile, replaces, preferred_chain="No Such Root")
     solver = NoDns()
     try:
         issued = obtain(world.client, request, solver, scope=world.scope(DEADLINE), on_order=lambda url: None)
@@ -102,7 +120,41 @@ def renewal(world: Fake) -> None:
     world.client.renewal_info(world.scope(DEADLINE), "aki.serial")
 
 
-WORK: dict[str, Callable[[Fake], None]] = dict.fromkeys(KINDS, issue) | {"account": register, "ari": renewal}
+def show(world: Fake) -> None:
+    account = look_up(world.client, world.scope(DEADLINE))
+    assert account is None or len(json.dumps([account.url, account.status, account.contact])) < 400_000
+
+
+def change(world: Fake) -> None:
+    scope, account = world.scope(DEADLINE), Account(f"{BASE}/acct/1", "valid")
+    update_contacts(world.client, scope, account, ["ops@example.com"])
+    deactivate(world.client, scope, account)
+
+
+def rotate(world: Fake) -> None:
+    change_key(world.client, world.scope(DEADLINE), f"{BASE}/acct/1", LocalSigner(LEAF_KEY))
+
+
+def find_lost(world: Fake) -> None:
+    world.ca.valid_authorizations = True
+    world.client.new_order(world.scope(DEADLINE), NAMES)
+    LostOrders().claim(world.client, frozenset(NAMES), None, world.scope(DEADLINE))
+
+
+def revoke(world: Fake) -> None:
+    revoke_by_account(world.client, world.scope(DEADLINE), b"der", 1)
+
+
+WORK: dict[str, Callable[[Fake], None]] = dict.fromkeys(KINDS, issue) | {
+    "account": register,
+    "acct": change,
+    "key": rotate,
+    "orders": find_lost,
+    "revoke": revoke,
+    "ari": renewal,
+}
+OTHER_WORK = {"account": show, "acct": find_lost, "poll": go_on, "cert": go_on, "finalize": go_on}
+"""What asks for the same."""
 
 
 def play(seed: int, wire: Callable[[random.Random], Spoil] | None = None) -> None:
@@ -115,7 +167,7 @@ def play(seed: int, wire: Callable[[random.Random], Spoil] | None = None) -> Non
     planned = [spoiled] * dice.choice([1, 2, ENOUGH])
     world.ca.script[kind] = [None] * spared + planned
     begun = world.clock.time
-    work = go_on if kind in {"poll", "cert", "finalize"} and dice.random() < 0.3 else WORK[kind]
+    work = OTHER_WORK[kind] if kind in OTHER_WORK and dice.random() < 0.3 else WORK[kind]
     try:
         work(world)
     except CiAcmeError as error:
@@ -130,6 +182,7 @@ def play(seed: int, wire: Callable[[random.Random], Spoil] | None = None) -> Non
 def check(error: CiAcmeError) -> None:
     assert not isinstance(error, InternalError)
     assert type(error).code != "internal"
+    assert is_final(error) in {True, False}
     assert error.message
     readable(error.message)
     readable(error.fix)

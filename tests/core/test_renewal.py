@@ -86,6 +86,30 @@ def test_failures_back_off_and_keep_what_was_known() -> None:
     assert memory.chosen == T0 + timedelta(hours=5)
 
 
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [
+        (timedelta(hours=2), timedelta(hours=2)),
+        (timedelta(seconds=1), RETRY_FLOOR),
+        (timedelta(days=-1), RETRY_FLOOR),
+        (timedelta(days=365), RETRY_CEILING),
+    ],
+)
+def test_a_failure_that_says_when_to_come_back_is_heeded_within_a_day(asked: timedelta, waits: timedelta) -> None:
+    memory = failed(RenewalMemory("https://ca.test/ari/x"), T0, temporary=True, retry_at=T0 + asked)
+    assert memory.retry_after == T0 + waits
+
+
+def test_a_time_that_a_wrong_clock_noted_is_not_waited_for() -> None:
+    """The run of a machine whose clock was 60 days ahead: a revocation would not be heard of for so long."""
+    memory = answered(
+        RenewalMemory("https://ca.test/ari/x"), Window(T0, T0 + timedelta(days=1), 3600), T0 + timedelta(days=60), 0.5
+    )
+    assert may_ask(memory, T0, T0 + timedelta(days=90))
+    at_most = RenewalMemory("https://ca.test/ari/x", retry_after=T0 + RETRY_CEILING)
+    assert not may_ask(at_most, T0, T0 + timedelta(days=90))
+
+
 def test_nothing_is_asked_before_retry_after_or_past_the_end() -> None:
     memory = RenewalMemory("https://ca.test/ari/x", retry_after=T0 + timedelta(hours=1))
     assert not may_ask(memory, T0, T0 + timedelta(days=1))

@@ -100,6 +100,14 @@ def test_a_private_ca_may_issue_for_clients(url: str) -> None:
     assert refusal(spec(eku=("clientAuth",)), known_ca(url), NOW) is None
 
 
+@pytest.mark.parametrize("key", list(KeyType))
+def test_a_key_that_a_ca_does_not_take(key: KeyType) -> None:
+    amazon = known_ca("https://acm-acme-enroll.eu-west-1.api.aws/0f2c/directory")
+    takes = key in {KeyType.RSA_2048, KeyType.EC_P256, KeyType.EC_P384}
+    assert (refusal(replace(spec(), key=key), amazon, NOW) is None) is takes
+    assert refusal(replace(spec(), key=key), UNKNOWN, NOW) is None
+
+
 def test_a_lifetime_is_asked_for_where_it_can_be() -> None:
     week = spec(lifetime=7 * DAY)
     assert "shortlived" in refused(week)
@@ -157,6 +165,9 @@ def test_nothing_is_held_against_what_everybody_wants(ca: Ca, days: int) -> None
         ("https://vault.corp.example/v1/pki/roles/web/acme/directory", "HashiCorp Vault, OpenBao"),
         ("https://pki.example/ejbca/acme/web/directory", "EJBCA"),
         ("https://pki.example/ejbca/acme/directory", "EJBCA"),
+        ("https://one.us.digicert.com/mpki/api/v1/acme/v2/directory", "DigiCert"),
+        ("https://one.digicert.co.jp/mpki/api/v1/acme/v2/directory?action=renew", "DigiCert"),
+        ("https://one.evil.com/mpki/api/v1/acme/v2/directory", UNKNOWN.title),
         ("https://ca.example/dir", UNKNOWN.title),
         ("https://127.0.0.1:14000/dir", UNKNOWN.title),
     ],
@@ -173,7 +184,8 @@ def test_no_form_takes_a_well_known_directory() -> None:
 
 @pytest.mark.parametrize("ca", [*WELL_KNOWN.values(), *BY_URL], ids=lambda ca: ca.title)
 def test_the_table_is_consistent(ca: Ca) -> None:
-    assert bool(ca.url) != bool(ca.form)
+    assert ca.url or ca.form
+    assert not (ca.url and ca.form) or re.fullmatch(ca.form, ca.url)
     assert ca.default_profile is None or ca.default_profile in ca.profiles
     assert ca.per_second is None or (ca.per_second > 0 and ca.burst > 0)
     assert ca.longest is None or ca.validity

@@ -51,6 +51,7 @@ def test_a_limit_that_lasts_is_exit_8_with_the_time_however_it_is_said(
     assert error["code"] == "ca.rate_limited"
     assert 5300 < seconds_until(error["details"]["retry_at"]) <= 5400
     assert error["details"]["retry_at"] in error["fix"]
+    assert error["details"]["retry_at"] in error["message"]
     assert "letsencrypt.org/docs/rate-limits" in error["message"]
     assert [seen for seen in proxy.seen if seen[0] == path] == [(path, 429)]
     assert lab.bind.leftovers() == []

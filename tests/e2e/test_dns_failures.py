@@ -33,6 +33,26 @@ def test_a_cname_loop_is_told_with_its_chain(make_lab: MakeLab) -> None:
     assert ran.status == 4
     assert ran.certificate["error"]["code"] == "dns.delegation"
     assert f"a.{ZONE}" in ran.certificate["error"]["message"]
+    assert lab.orders() == 0
+
+
+@pytest.mark.parametrize(
+    ("records", "name", "code"),
+    [
+        ([], "www.elsewhere.test", "dns.zone"),
+        (["_acme-challenge.www CNAME _acme-challenge.nowhere.invalid."], f"www.{ZONE}", "dns.delegation"),
+    ],
+)
+def test_a_challenge_without_a_place_costs_no_order(
+    make_lab: MakeLab, records: list[str], name: str, code: str
+) -> None:
+    lab = make_lab(records)
+    lab.web["names"] = [f"fine.{ZONE}", name]
+    ran = lab.issue()
+    assert ran.status == 4
+    assert ran.certificate["error"]["code"] == code
+    assert lab.orders() == 0
+    assert lab.bind.leftovers() == []
 
 
 def test_a_foreign_value_survives_with_its_ttl(make_lab: MakeLab) -> None:

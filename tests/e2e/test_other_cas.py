@@ -29,6 +29,7 @@ class Kind:
     start: Callable[[Path, str, bool], Any]
     renewal_info: bool = True
     external_accounts: bool = True
+    key_change: bool = True
 
 
 def start_pebble(directory: Path, dns: str, external: bool) -> Pebble:
@@ -51,7 +52,10 @@ KINDS = {
     "pebble": Kind(start_pebble),
     "sandbox": Kind(start_sandbox),
     "step-ca": Kind(
-        lambda directory, dns, external: StepCa(directory, dns_server=dns), renewal_info=False, external_accounts=False
+        lambda directory, dns, external: StepCa(directory, dns_server=dns),
+        renewal_info=False,
+        external_accounts=False,
+        key_change=False,
     ),
     "acme2certifier": Kind(start_acme2certifier),
 }
@@ -100,6 +104,28 @@ def test_a_kept_and_a_renewed_certificate(ca: Any, lab: Lab) -> None:
     assert renewed.status == 0, renewed.stderr
     assert "ordered without naming" not in renewed.stderr
     assert check_store(lab.store, lab.web["names"]).serial_number != first.serial_number
+
+
+def test_the_life_of_an_account(ca: Any, lab: Lab) -> None:
+    """What is asked for twice is success twice; a key that the CA does not change is said, and works on."""
+    for arguments in (["register"], ["update"], ["update"], ["show"]):
+        assert lab.run("account", *arguments).status == 0
+    for _ in range(2):
+        rotated = lab.run("account", "rotate-key")
+        assert rotated.status == (0 if ca.kind.key_change else 5), rotated.stderr
+        assert ca.kind.key_change or "nothing was changed" in rotated.stderr
+    lab.web["names"] = [f"life.{ZONE}"]
+    assert lab.issue(environ={"CI": "true"}).status == 0
+    for _ in range(2):
+        revoked = lab.run("revoke", "web", "--reason", "superseded")
+        assert revoked.status == 0, revoked.stderr
+    for _ in range(2):
+        ended = lab.run("account", "deactivate", "--yes")
+        assert ended.status == 0, ended.stderr
+    assert "deactivated" in lab.run("account", "show").stdout
+    refused = lab.issue("--force")
+    assert refused.status == 2, refused.stdout
+    assert refused.certificate["error"]["code"] == "config.account"
 
 
 def test_a_refused_challenge_is_exit_4_with_what_the_ca_saw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -93,3 +94,18 @@ def test_a_window_that_ends_before_it_starts_is_no_answer(lab: SandboxLab) -> No
 def test_a_window_in_the_past_renews_at_once(lab: SandboxLab) -> None:
     lab.ca.faults.renewal_window = PAST
     assert lab.issue().certificate["action"] == "renewed"
+
+
+@pytest.mark.parametrize("trouble", ["rate_limit", "unavailable"])
+@pytest.mark.parametrize("seconds", [30, 7200])
+def test_a_ca_that_says_when_to_come_back_is_left_alone_until_then(lab: SandboxLab, trouble: str, seconds: int) -> None:
+    """The certificate is good: what the CA cannot say now neither fails a run nor is waited for."""
+    getattr(lab.ca.faults, trouble)("renewalInfo", times=None, retry_after=seconds)
+    begun = time.monotonic()
+    ran = lab.issue()
+    assert (ran.status, ran.certificate["action"]) == (0, "kept"), ran.stderr
+    assert time.monotonic() - begun < 20
+    assert lab.asked() == 1
+    wait = datetime.fromisoformat(lab.memory()["retry_after"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert max(60, seconds) - 30 < wait.total_seconds() <= max(60, seconds) + 1
+    assert lab.issue().certificate["requests"]["acme"] == 0

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ci_acme.sandbox import SandboxCa
+from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, check_store
-from tests.servers.bind import Bind
+from tests.servers.bind import OTHER_KEY, Bind
 
 pytestmark = pytest.mark.servers
 NAMES = [f"www.{ZONE}"]
@@ -165,3 +166,45 @@ def test_what_a_fallback_issued_and_no_store_took_is_delivered_without_an_order(
     assert lab.second.log.counts([201])["newOrder"] == 1
     assert lab.first.log.counts([201])["newOrder"] == 0
     check_store(lab.store, NAMES)
+
+
+@pytest.fixture
+def apart(make_lab: MakeLab, tmp_path: Path) -> Iterator[Lab]:
+    """Two CAs that CAA records tell apart: the sandbox and Pebble; `ca` is the sandbox."""
+    lab = make_lab()
+    (tmp_path / "sandbox").mkdir()
+    with SandboxCa(dns_server=lab.bind.address, directory=tmp_path / "sandbox") as ca:
+        section = {"directory": ca.directory_url, "agree_terms": True, "ca_bundle": str(ca.ca_bundle)}
+        lab.config["authorities"]["sandbox"] = section
+        lab.ca = ca  # type: ignore[attr-defined]
+        yield lab
+
+
+def permit_only(lab: Lab, issuer: str) -> None:
+    lab.bind.update(ZONE, add=[f'@ 60 CAA 0 issue "{issuer}"'], key=OTHER_KEY)
+
+
+def test_caa_does_not_switch(apart: Lab) -> None:
+    permit_only(apart, "ci-acme-sandbox.invalid")
+    apart.web["authority"] = ["pebble", "sandbox"]
+    ran = apart.issue()
+    assert ran.status == 5
+    assert ran.certificate["error"]["code"] == "ca.caa"
+    assert apart.ca.log.entries == []  # type: ignore[attr-defined]
+    assert apart.orders() == 0
+
+
+def test_a_fallback_that_caa_forbids_is_passed_over_before_it_hears_of_us(apart: Lab) -> None:
+    """What is told is when the first CA will work again, and not how to let in another one."""
+    permit_only(apart, "ci-acme-sandbox.invalid")
+    apart.web["authority"] = ["sandbox", "pebble"]
+    out_of_quota(apart.ca, "newOrder")  # type: ignore[attr-defined]
+    ran = apart.issue()
+    assert ran.status == 8, ran.stderr
+    error = ran.certificate["error"]
+    assert error["details"]["retry_at"]
+    (other,) = error["details"]["fallbacks"]
+    assert other["authority"] == "pebble"
+    assert f'{ZONE} CAA 0 issue "ci-acme-sandbox.invalid" does not permit' in other["message"]
+    assert apart.pebble.request_counts()["/sign-me-up"] == 0
+    assert apart.orders() == 0

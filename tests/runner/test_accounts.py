@@ -169,6 +169,12 @@ def test_a_ca_that_forgets_deactivated_accounts(world: World) -> None:
     world.ca._core.records.accounts.clear()
     again = world.account("deactivate")
     assert (again.changed, again.status, again.url) == (False, "deactivated", url)
+    error = world.issue().error
+    assert error is not None
+    assert "account register" in error.fix
+    assert not world.ca._core.records.accounts, "no run registers the key of an ended account by itself"
+    assert world.account("register").action == "registered"
+    assert world.issue().error is None
 
 
 # which authority, which key

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ci_acme.core.caa import CaaRecord
 from ci_acme.dns.caa import RelevantCaa
 from ci_acme.errors import CaaForbidden, CaaUnanswered, DnssecBroken, DnsUnreachable
 from ci_acme.runner.preflight import judge_names
+from tests.runner.conftest import MakeWorld, World
 
 US = ("ca.example",)
 NAMES = [f"n{number}.example.com" for number in range(100)]
@@ -57,3 +60,34 @@ def test_mixed_findings_each_have_their_names() -> None:
         ("*.example.com",): "error",
         ("example.net",): "ok",
     }
+
+
+# where challenges belong
+
+
+def test_a_name_that_no_entry_serves_costs_no_order(world: World) -> None:
+    world.config["certificates"]["web"]["names"] = ["www.elsewhere.test"]
+    error = world.issue().error
+    assert error is not None
+    assert error.exit_status == 4
+    assert world.requests()["newOrder"] == 0
+
+
+@pytest.mark.parametrize("how", ["no entry at all", "bound account", "renewal"])
+def test_what_the_ca_may_have_validated_already_is_ordered(make_world: MakeWorld, how: str) -> None:
+    """Only the order tells whether records are needed."""
+    world = make_world(external_accounts={"kid": b"0" * 32})
+    if how == "renewal":
+        assert world.issue().error is None
+    world.ca.faults.authorizations_valid = True
+    if how == "no entry at all":
+        del world.config["dns"]
+    elif how == "bound account":
+        world.environ["HMAC"] = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA"
+        world.authority["external_account"] = {"key_id": "kid", "hmac_key": "env:HMAC"}
+        world.config["certificates"]["web"]["names"] = ["www.elsewhere.test"]
+    else:
+        world.config["dns"][0]["zone"] = "elsewhere.test"
+    outcome = world.issue(force=True)
+    assert outcome.error is None, outcome.error.message
+    assert outcome.action == ("renewed" if how == "renewal" else "issued")

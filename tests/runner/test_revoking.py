@@ -229,6 +229,26 @@ def test_the_authority_of_a_file_is_the_one_whose_account_works(make_world: Make
         assert (one.action, one.authority, one.by) == ("revoked", "other", "account")
 
 
+@pytest.mark.parametrize("trouble", ["unavailable", "rate_limit"])
+def test_a_ca_in_trouble_does_not_keep_the_one_that_issued_a_file_from_being_asked(
+    make_world: MakeWorld, trouble: str
+) -> None:
+    other, world = make_world(), make_world()
+    assert other.issue().error is None
+    world.account("register")
+    world.config["authorities"]["other"] = {**other.authority, "account_key": f"file:{other.key}"}
+    world.config["certificates"]["web"]["authority"] = "sandbox"
+    copy = other.store / "cert.pem"
+    getattr(world.ca.faults, trouble)("revokeCert", times=None, retry_after=3600)
+    one = only(world, certificate=copy)
+    assert (one.action, one.authority, one.by) == ("revoked", "other", "account")
+    getattr(other.ca.faults, trouble)("newNonce", times=None, retry_after=3600)
+    failed = only(world, certificate=copy)
+    assert failed.error is not None
+    assert failed.error.exit_status == {"unavailable": 5, "rate_limit": 8}[trouble]
+    assert "run again after" in failed.error.fix
+
+
 def test_an_issuer_that_is_no_authority_any_more(make_world: MakeWorld) -> None:
     old, world = make_world(), make_world()
     world.config["authorities"]["old"] = {**old.authority, "account_key": f"file:{old.key}"}

@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ci_acme.ca.keys import generate_key, key_to_pem, load_signer
 from ci_acme.errors import AccountError, CaError, CiAcmeError, LeaseHeld
 from ci_acme.model.material import KeyType
 from ci_acme.model.secret import Secret
+from ci_acme.runner import accounts
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.sandbox.faults import Fault
 from tests.runner.conftest import MakeWorld, World
@@ -100,6 +102,22 @@ def test_a_rate_limit_is_the_cas_word(world: World) -> None:
     assert raised.value.exit_status == 8
     assert alone(world)
     assert world.account("rotate-key").action == "rotated"
+
+
+def test_a_rate_limit_after_the_change_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last look at the account is for the report alone."""
+    before = world.account("register")
+    look_up = accounts.look_up
+
+    def limited(*arguments: Any) -> Any:
+        world.ca.faults.rate_limit("newAccount", times=None, retry_after=3600)
+        return look_up(*arguments)
+
+    monkeypatch.setattr(accounts, "look_up", limited)
+    after = world.account("rotate-key")
+    world.ca.faults.clear()
+    assert (after.action, after.url) == ("rotated", before.url)
+    assert works(world) == after.thumbprint == digest(world.key) != before.thumbprint
 
 
 def test_a_lost_reply_is_looked_into(world: World) -> None:
