@@ -20,15 +20,17 @@ from tests.servers.tools import find
 
 ROOT = Path(__file__).parents[2]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main")
+_SPACE = "IA"  # gitlab-ci-local writes what is no word in base64
+_GIT = ("git", "-c", "init.defaultBranch=main")
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A finished pipeline, with all that it printed."""
+    """A finished pipeline, with all that it printed; `stdout` is the part without warnings."""
 
     status: int
     log: str
+    stdout: str
 
 
 class Project:
@@ -45,7 +47,13 @@ class Project:
         program = self._bin / "ci-acme"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m ci_acme "$@"\n')
         program.chmod(0o755)
-        for command in ("init", "remote add origin git@gitlab.example.com:octo/web.git"):
+        for command in (
+            "init",
+            "config user.name test",
+            "config user.email test@example.com",
+            "remote add origin git@gitlab.example.com:octo/web.git",
+            "symbolic-ref refs/remotes/origin/HEAD refs/remotes/origin/main",
+        ):
             self._git(*command.split())
 
     def give(self, lab: Lab) -> None:
@@ -76,23 +84,23 @@ class Project:
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=timeout,
             check=False,
         )
-        return Ran(done.returncode, _COLOUR.sub("", done.stdout))
+        return Ran(done.returncode, _COLOUR.sub("", done.stdout + done.stderr), done.stdout)
 
     def preview(self) -> dict[str, Any]:
         """The pipeline with everything included and extended."""
         ran = self.run("--preview")
         assert ran.status == 0, ran.log
-        document: dict[str, Any] = yaml.safe_load(ran.log)
+        document: dict[str, Any] = yaml.safe_load(ran.stdout)
         return document
 
     def artifact(self, job: str, name: str) -> Path:
         """A file that a job has left."""
-        return self.directory / ".gitlab-ci-local" / "artifacts" / job / name
+        return self.directory / ".gitlab-ci-local" / "artifacts" / job.replace(" ", _SPACE) / name
 
     def _git(self, *arguments: str) -> None:
         subprocess.run([*_GIT, *arguments], cwd=self.directory, check=True, capture_output=True)
