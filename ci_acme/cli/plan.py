@@ -36,7 +36,7 @@ def main(options: Any, console: Console) -> int:
 
 
 def _taken_over(options: Any) -> GitLabJob:
-    """What the jobs of the child pipeline need of this one. A state with a password stays in the project's variables."""
+    """What the child pipeline's jobs need of this one. A state with a password stays in the project's variables."""
     from ci_acme import __version__
     from ci_acme.config.extras import extras
     from ci_acme.core.matrix import GitLabJob
