@@ -3,7 +3,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { cleanEnvironment, run } from "./child.mjs";
-import { HERE, interpreter } from "./python.mjs";
+import { interpreter, program } from "./python.mjs";
 import { annotate, group, state } from "./runner.mjs";
 
 async function main() {
@@ -20,7 +20,7 @@ async function cleanUp(directory) {
   const { CI_ACME_REPORT, ...named } = JSON.parse(state("variables") || "{}");
   const python = interpreter(join(directory, "environment"));
   const env = cleanEnvironment({ ...named, GITHUB_OUTPUT: "", GITHUB_STEP_SUMMARY: "" });
-  const done = await run(python, ["-I", join(HERE, "run.py"), "cleanup"], { env });
+  const done = await run(python, [...program(directory), "cleanup"], { env });
   if (done.status !== 0) {
     annotate("warning", "challenge records of this job may be left; the next run with the same state removes them");
   }
