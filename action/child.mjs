@@ -4,9 +4,10 @@ import { spawn } from "node:child_process";
 
 const DROPPED = /^(PYTHON|LD_|DYLD_|UV_PROJECT|UV_CONFIG|UV_PYTHON$|VIRTUAL_ENV$|NODE_OPTIONS$|INPUT_|STATE_)/i;
 
-/** The environment of the job without what would change which code runs. */
+/** The environment of the job without what would change which code runs, and without what is empty: a workflow that passes
+ * on a variable of the repository cannot leave it out where there is none. */
 export function cleanEnvironment(more = {}) {
-  const kept = Object.entries(process.env).filter(([name]) => !DROPPED.test(name));
+  const kept = Object.entries(process.env).filter(([name, value]) => value !== "" && !DROPPED.test(name));
   return { ...Object.fromEntries(kept), ...more };
 }
 

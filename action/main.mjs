@@ -4,7 +4,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Stopped, cleanEnvironment, listen, run, stopped } from "./child.mjs";
-import { commandLine, variables } from "./command.mjs";
+import { commandLine, mayLeaveRecords, variables } from "./command.mjs";
 import { whyNot } from "./pulls.mjs";
 import { interpreter, makeEnvironment, program } from "./python.mjs";
 import { Failure, annotate, group, input, output, saveState } from "./runner.mjs";
@@ -26,10 +26,11 @@ async function main() {
   const named = variables(join(scratch, "report.json"));
   const env = cleanEnvironment(named);
   await group("Prepare ci-acme", () => prepare(environment, scratch, env));
-  saveState("ready", "true");
+  saveState("ready", String(mayLeaveRecords()));
   saveState("variables", JSON.stringify(named));
   saveState("skip", input("skip-post"));
   const done = await run(interpreter(environment), [...program(scratch), ...args], { env, last: true });
+  saveState("ended", String(done.status));
   return done.status;
 }
 

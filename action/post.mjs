@@ -9,8 +9,9 @@ import { annotate, group, state } from "./runner.mjs";
 async function main() {
   const directory = state("directory");
   if (!directory) return;
+  const begun = state("ready") === "true" && state("ended") !== "2"; // 2: a wrong config, and nothing was contacted
   try {
-    if (state("ready") === "true" && state("skip").toLowerCase() !== "true") await group("Clean up", () => cleanUp(directory));
+    if (begun && state("skip").toLowerCase() !== "true") await group("Clean up", () => cleanUp(directory));
   } finally {
     rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
   }

@@ -26,8 +26,9 @@ def main(options: Any, console: Console) -> int:
     from ci_acme.core import matrix
 
     console.close()
-    announce(result.as_dict(), options, console)
-    names = matrix.to_do(result)
+    document = result.as_dict()
+    announce(document, options, console)
+    names = matrix.to_do(document)
     if form == "github":
         print(json.dumps(matrix.github_matrix(names), separators=(",", ":")))
     else:

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ci_acme.core.report import Result
-
 MOST_JOBS: Final[Mapping[str, int]] = {"github": 256, "gitlab": 200}
 """Jobs of one matrix (GitHub: "Running variations of jobs in a workflow"; GitLab: the limit of `parallel`)."""
 _WORK: Final = frozenset({"would-issue", "would-renew", "would-deliver", "failed", "refused"})
 
 
-def to_do(result: Result) -> list[str]:
-    """The certificates that `issue` would work on, and those whose plan failed: their job says so again."""
-    return [outcome.name for outcome in result.certificates if outcome.action in _WORK]
+def to_do(document: Mapping[str, Any]) -> list[str]:
+    """The certificates of a plan that `issue` would work on, and those whose plan failed: their job says so again."""
+    return [str(one["name"]) for one in document.get("certificates", ()) if one.get("action") in _WORK]
 
 
 def divide(names: Sequence[str], most: int) -> list[list[str]]:

@@ -9,11 +9,10 @@ import threading
 import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urljoin
 
 _UPSTREAM: Final = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple"
-_Self = TypeVar("_Self", bound="Mirror")
 _JSON: Final = "application/vnd.pypi.simple.v1+json"
 _USER: Final = "mirror:s3cret/word"
 
@@ -34,7 +33,7 @@ class Mirror:
         user, _, password = _USER.partition(":")
         return f"http://{user}:{password.replace('/', '%2F')}@127.0.0.1:{self._server.server_address[1]}/simple"
 
-    def __enter__(self: _Self) -> _Self:
+    def __enter__(self) -> Any:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
