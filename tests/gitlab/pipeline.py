@@ -40,11 +40,12 @@ class Project:
         self.directory = directory
         self.variables: dict[str, str] = {}
         """Of the project, as its settings have them."""
-        self._bin = directory.parent / "bin"
-        for path in (directory, self._bin, directory.parent / "home"):
+        self.programs = directory.parent / "bin"
+        self.path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+        for path in (directory, self.programs, directory.parent / "home"):
             path.mkdir()
         shutil.copytree(ROOT / "templates", directory / "templates")
-        program = self._bin / "ci-acme"
+        program = self.programs / "ci-acme"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m ci_acme "$@"\n')
         program.chmod(0o755)
         for command in (
@@ -66,7 +67,11 @@ class Project:
         """Write the pipeline: a component with inputs, and jobs beside it."""
         address = f"$CI_SERVER_FQDN/$CI_PROJECT_PATH/{component}@$CI_COMMIT_SHA"
         document = {"include": [{"component": address, "inputs": dict(inputs or {})}], **jobs}
-        (self.directory / ".gitlab-ci.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+        self.write(yaml.safe_dump(document, sort_keys=False))
+
+    def write(self, pipeline: str) -> None:
+        """Let this be the pipeline."""
+        (self.directory / ".gitlab-ci.yml").write_text(pipeline)
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message", "A pipeline")
 
@@ -77,7 +82,8 @@ class Project:
             [find("gitlab-ci-local"), "--force-shell-executor", "--no-color", *given, *arguments],
             cwd=self.directory,
             env={
-                "PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}",
+                **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))},
+                "PATH": self.path,
                 "HOME": str(self.directory.parent / "home"),
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'providers'}",
                 "GITLAB_CI": "true",

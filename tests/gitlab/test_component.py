@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+import ci_acme
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, check_store
 from tests.gitlab.pipeline import Project
@@ -176,3 +179,29 @@ def test_the_child_pipeline_has_the_tokens_of_its_plan(project: Project, lab: La
     assert job["id_tokens"] == {"CI_ACME_AWS_ID_TOKEN": {"aud": "sts.amazonaws.com"}}
     assert job["variables"]["CI_ACME_STATE"] == {"value": "sqlite:x.db", "expand": False}
     assert yaml.safe_dump(job).count("eyJ") == 0, "no token"
+
+
+@pytest.mark.slow
+def test_an_image_without_ci_acme_gets_it_and_what_the_config_needs(project: Project, tmp_path: Path) -> None:
+    from tests.structure.test_wheel import build
+
+    wheel = build(tmp_path)
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    (project.programs / "ci-acme").unlink()
+    project.path = f"{venv / 'bin'}:/usr/bin:/bin"
+    project.variables["PIP_FIND_LINKS"] = str(wheel.parent)
+    (project.directory / "ci-acme.yaml").write_text(
+        "version: 1\n"
+        "authorities: {ca: {directory: 'https://127.0.0.1:9/dir', agree_terms: true, account_key: 'file:a.pem'}}\n"
+        "dns: [{zone: example.test, provider: route53}]\n"
+        "certificates: {web: {names: [www.example.test], stores: [{provider: file, directory: certs}]}}\n"
+    )
+    project.include("plan")
+    ran = project.run(timeout=200)
+    assert ran.status == 0, ran.log
+    child = json.loads(project.artifact("ci-acme plan", "ci-acme-pipeline.yml").read_text())
+    assert child["ci-acme 1"]["script"] == ["exec ci-acme issue web"], ran.log
+    assert f'"ci-acme[aws]=={ci_acme.__version__}"' in child["ci-acme 1"]["before_script"][0]
+    assert list(venv.rglob("botocore/__init__.py"))
+    assert not list(venv.rglob("azure/identity/__init__.py"))
