@@ -100,7 +100,7 @@ class Project:
         """The pipeline with everything included and extended."""
         ran = self.run("--preview")
         assert ran.status == 0, ran.log
-        document: dict[str, Any] = yaml.safe_load(ran.stdout)
+        document: dict[str, Any] = yaml.safe_load(ran.stdout.partition("---\n")[2])
         return document
 
     def artifact(self, job: str, name: str) -> Path:
