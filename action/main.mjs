@@ -3,14 +3,13 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cleanEnvironment, run } from "./child.mjs";
-import { commandLine, variables } from "./command.mjs";
+import { Stopped, cleanEnvironment, listen, run, stopped } from "./child.mjs";
+import { commandLine, mayLeaveRecords, variables } from "./command.mjs";
 import { whyNot } from "./pulls.mjs";
-import { HERE, interpreter, makeEnvironment } from "./python.mjs";
+import { interpreter, makeEnvironment, program } from "./python.mjs";
 import { Failure, annotate, group, input, output, saveState } from "./runner.mjs";
 
-let stopped = 0;
-for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => (stopped ||= status));
+listen();
 
 async function main() {
   const args = commandLine();
@@ -27,11 +26,11 @@ async function main() {
   const named = variables(join(scratch, "report.json"));
   const env = cleanEnvironment(named);
   await group("Prepare ci-acme", () => prepare(environment, scratch, env));
-  if (stopped) return stopped;
-  saveState("ready", "true");
+  saveState("ready", String(mayLeaveRecords()));
   saveState("variables", JSON.stringify(named));
   saveState("skip", input("skip-post"));
-  const done = await run(interpreter(environment), ["-I", join(HERE, "run.py"), ...args], { env });
+  const done = await run(interpreter(environment), [...program(scratch), ...args], { env, last: true });
+  saveState("ended", String(done.status));
   return done.status;
 }
 
@@ -39,16 +38,17 @@ async function main() {
 async function prepare(environment, scratch, env) {
   const install = await makeEnvironment(environment, scratch);
   const python = interpreter(environment);
-  const asked = await run(python, ["-I", join(HERE, "run.py"), "config", "extras"], { env: { ...env, GITHUB_ACTIONS: "" }, quiet: true });
+  const asked = await run(python, [...program(scratch), "config", "extras"], { env: { ...env, GITHUB_ACTIONS: "" }, quiet: true });
   const extras = asked.status === 0 ? asked.stdout.split(/\s+/).filter(Boolean) : [];
   if (extras.length) await install(extras);
   process.stdout.write(`ready${extras.length ? `, with ${extras.join(", ")}` : ""}\n`);
 }
 
 main().then(
-  (status) => (process.exitCode = stopped || status),
+  // A run that was cancelled too late to matter has ended well, and the runner says cancelled by itself.
+  (status) => (process.exitCode = status),
   (error) => {
-    annotate("error", error instanceof Failure ? error.message : `a defect of the action: ${error.stack}`);
-    process.exitCode = stopped || 2;
+    if (!(error instanceof Stopped)) annotate("error", error instanceof Failure ? error.message : `a defect of the action: ${error.stack}`);
+    process.exitCode = stopped.aborted ? stopped.reason.status : 2;
   }
 );

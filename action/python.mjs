@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cleanEnvironment, run } from "./child.mjs";
+import { Stopped, cleanEnvironment, run } from "./child.mjs";
 import { fetchUv, indexUrl } from "./uv.mjs";
 import { Failure } from "./runner.mjs";
 
@@ -15,6 +15,12 @@ const PYTHON_AT_LEAST = [3, 10];
 /** The interpreter of an environment. */
 export function interpreter(directory) {
   return process.platform === "win32" ? join(directory, "Scripts", "python.exe") : join(directory, "bin", "python");
+}
+
+/** The arguments that run ci-acme: nothing of the job's environment changes what is loaded, text is UTF-8 everywhere, and
+ * what Python compiles goes beside the environment, not into the checkout. */
+export function program(scratch) {
+  return ["-I", "-X", "utf8", "-X", `pycache_prefix=${join(scratch, "compiled")}`, join(HERE, "run.py")];
 }
 
 /** Make the environment with the base packages; returns what installs more into it. Throws `Failure`. */
@@ -44,6 +50,7 @@ async function fetchedUv(directory, scratch, tried) {
   try {
     return await byUv(await fetchUv(scratch), directory, scratch, tried);
   } catch (error) {
+    if (error instanceof Stopped) throw error;
     return note(tried, error.message.split("\n")[0]);
   }
 }
@@ -69,7 +76,7 @@ async function pythonWithPip(directory, scratch, tried) {
       continue;
     }
     return async (names) => {
-      const args = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];
+      const args = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile"];
       const file = requirements(names, scratch);
       await must(interpreter(directory), [...args, "--require-hashes", "--only-binary", ":all:", "-r", file], cleanEnvironment());
     };

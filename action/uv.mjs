@@ -5,6 +5,7 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inflateRawSync } from "node:zlib";
 import { HERE } from "./python.mjs";
+import { stopped } from "./child.mjs";
 import { Failure } from "./runner.mjs";
 
 const PATIENCE = 120_000;
@@ -46,14 +47,16 @@ async function get(url, accept) {
     headers.authorization = `Basic ${Buffer.from(pair).toString("base64")}`;
     target.username = target.password = "";
   }
-  let reply;
+  let reply, data;
   try {
-    reply = await fetch(target, { headers, signal: AbortSignal.timeout(PATIENCE) });
+    reply = await fetch(target, { headers, signal: AbortSignal.any([AbortSignal.timeout(PATIENCE), stopped]) });
+    data = Buffer.from(await reply.arrayBuffer());
   } catch (error) {
+    stopped.throwIfAborted();
     throw new Failure(`${target.host} does not answer (${error.cause?.code ?? error.name})`, "");
   }
   if (!reply.ok) throw new Failure(`${target.host} answers ${reply.status} for ${target.pathname}`, "");
-  return Buffer.from(await reply.arrayBuffer());
+  return data;
 }
 
 /** The address of a file in a listing of the simple API (PEP 503, PEP 691). */

@@ -116,7 +116,7 @@ SHAPES: Final = {
     "check": Shape((*CHECK, *RUN), _NAMES),
     "cleanup": Shape(RUN),
     "retire": Shape((*RETIRE, *REPORTS, *RUN), _NAMES),
-    "report": Shape(REPORTS, ("files", "FILE", "result documents that --report has written")),
+    "report": Shape(REPORTS, ("files", "FILE", "result documents that --report has written, or directories of them")),
     "permissions": Shape((*PERMISSIONS, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),

@@ -18,12 +18,23 @@ def main(options: Any, console: Console) -> int:
     """Merge, print, return the worst exit status."""
     if not options.files:
         raise UsageError("there is nothing to merge", fix="give the files that --report has written")
-    document = merge([(name, _read(name)) for name in options.files])
+    files = [file for name in options.files for file in _files(name)]
+    document = merge([(file, _read(file)) for file in files])
     announce(document, options, console)
     console.close()
     print(json.dumps(document, indent=2) if wants_json(options) else as_markdown(document).rstrip())
     status: int = document["exit_code"]
     return status
+
+
+def _files(name: str) -> list[str]:
+    """The file, or the result documents in a directory: what jobs have left, each in a directory of its own or not."""
+    if not Path(name).is_dir():
+        return [name]
+    found = sorted(str(path) for path in Path(name).rglob("*.json"))
+    if not found:
+        raise UsageError(f"{name} has no result document", fix="give the directory into which the reports were fetched")
+    return found
 
 
 def _read(name: str) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from ci_acme.core.matrix import github_matrix, to_do
+
 _MOST_OUTPUT: Final = 900_000
 """Bytes of one output; a job's outputs may have 1 MiB."""
 _SHORTEST_MASK: Final = 6
@@ -25,7 +27,7 @@ def active(environ: Mapping[str, str]) -> bool:
 
 
 def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapping[str, str]) -> None:
-    """`changed`, `certificates`, `not-after` and `report` into GITHUB_OUTPUT. Raises `OSError`."""
+    """`changed`, `certificates`, `not-after`, `report`, and `matrix` of a plan into GITHUB_OUTPUT. Raises `OSError`."""
     path = environ.get("GITHUB_OUTPUT")
     if not path:
         return
@@ -39,6 +41,8 @@ def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapp
         "not-after": ends[0] if ends else "",
         "report": report or "",
     }
+    if document.get("command") == "plan":
+        values["matrix"] = json.dumps(github_matrix(to_do(document)), separators=(",", ":"))
     _append(path, "".join(_assignment(name, value) for name, value in values.items()))
 
 

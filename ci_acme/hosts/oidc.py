@@ -48,6 +48,11 @@ def any_token(audience: str, environ: Mapping[str, str], *, deadline: Deadline) 
     return None if token is None else Secret(token.encode())
 
 
+def audiences(environ: Mapping[str, str]) -> dict[str, str]:
+    """For whom the tokens in variables are: the first audience of each, by the name of the variable."""
+    return {name: _audiences(token)[0] for name, token in _tokens(environ) if name in environ and _audiences(token)}
+
+
 def claims_of(token: str) -> Mapping[str, Any]:
     """What a token says, unverified; empty if it is none."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -11,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from tests.e2e.lab import Lab
 from tests.hosts.test_github import read_outputs
+from tests.servers.tools import find
 
 ROOT = Path(__file__).parents[2]
-NODE = shutil.which("node") or "node"
 _INDEX = (
     "PIP_",
     "UV_DEFAULT_INDEX",
@@ -85,7 +87,7 @@ class Job:
 
     def _spawn(self, name: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [NODE, str(self.action / "action" / name)],
+            [find("node"), str(self.action / "action" / name)],
             cwd=self.workspace,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -94,6 +96,13 @@ class Job:
             text=True,
             start_new_session=True,
         )
+
+
+def give(job: Job, lab: Lab) -> None:
+    """The lab's config into the job's workspace, and its secret."""
+    lab.config["authorities"]["pebble"]["account_key"] = f"file:{lab.directory}/account.pem"
+    (job.workspace / "ci-acme.yaml").write_text(yaml.safe_dump(lab.config, sort_keys=False))
+    job.variables |= {"TSIG_SECRET": lab.environment()["TSIG_SECRET"], "CI_ACME_ALLOW_NEW_ACCOUNT": "true"}
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 100) -> Step:
@@ -116,3 +125,17 @@ def cancel(process: subprocess.Popen[str]) -> Step:
         else:
             return Step(process.returncode, log)
     return finish(process)
+
+
+def children_of(group: int) -> list[str]:
+    """Processes of a session that are left, by their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == group and fields[0] != "Z":
+                found.append((entry / "cmdline").read_text())
+    return found

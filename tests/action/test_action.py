@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.action.job import ROOT, Job, cancel
-from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import ZONE, Lab
+from tests.action.job import ROOT, Job, finish, give
+from tests.e2e.lab import Lab
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job(tmp_path / "job")
-
-
-def give(job: Job, lab: Lab) -> None:
-    """The lab's config into the job's workspace."""
-    lab.config["authorities"]["pebble"]["account_key"] = f"file:{lab.directory}/account.pem"
-    (job.workspace / "ci-acme.yaml").write_text(yaml.safe_dump(lab.config, sort_keys=False))
-    job.variables |= {"TSIG_SECRET": lab.environment()["TSIG_SECRET"], "CI_ACME_ALLOW_NEW_ACCOUNT": "true"}
 
 
 def test_a_certificate_then_a_kept_one_and_nothing_is_left(job: Job, lab: Lab) -> None:
@@ -35,7 +21,7 @@ def test_a_certificate_then_a_kept_one_and_nothing_is_left(job: Job, lab: Lab) -
     first = job.main()
     assert first.status == 0, first.log
     outputs = job.outputs()
-    assert set(outputs) == set(ACTION["outputs"])
+    assert set(outputs) == set(ACTION["outputs"]) - {"matrix"}, "which is the plan's"
     assert outputs["changed"] == "true"
     assert json.loads(outputs["certificates"])[0]["action"] == "issued"
     assert json.loads(Path(outputs["report"]).read_text())["exit_code"] == 0
@@ -66,9 +52,11 @@ def test_hostile_inputs_are_texts(job: Job, lab: Lab) -> None:
         ran = job.main(certificate=text)
         assert ran.status == 2, ran.log
         assert "no name of a certificate" in ran.log or "there is no certificate" in ran.log
-        ran = job.main(environment=text, command="plan")
-        assert "Traceback" not in ran.log
+    ran = job.main(environment=f"$(touch {marker})`touch {marker}`\n::error::x %0A", command="plan")
+    assert "Traceback" not in ran.log
+    assert "\n::error::x" not in ran.log
     assert not marker.exists()
+    assert "Clean up" not in job.post().log, "nothing was contacted"
     assert job.main(command="issue; rm -rf /").status == 2
     assert job.main(force="maybe").status == 2
 
@@ -89,93 +77,40 @@ def test_nothing_of_the_workspace_replaces_our_code(job: Job, lab: Lab) -> None:
     assert "hijacked" not in ran.log
 
 
-@pytest.mark.parametrize("moment", ["installing", "validating"])
-def test_a_cancel_reaches_the_program_and_leaves_nothing(job: Job, make_lab: MakeLab, moment: str) -> None:
-    lab = make_lab(validation_delay=20)
+def test_an_empty_input_is_one_that_was_not_given(job: Job, lab: Lab) -> None:
+    """The runner sets a variable for every input, and an empty one for each that has no default."""
     give(job, lab)
-    process = job.start({})
-    assert process.stdout is not None
-    assert "Prepare" in process.stdout.readline()
-    if moment == "validating":
-        lab.pebble.wait_for_requests("/chalZ/", patience=60)
-    ran = cancel(process)
-    assert ran.status in {130, 2}, ran.log
-    assert lab.bind.leftovers() == []
-    assert children_of(process.pid) == []
-    assert job.post().status == 0
-    assert list(job.temp.iterdir()) == []
-
-
-def test_what_a_killed_step_left_the_post_step_removes(job: Job, make_lab: MakeLab) -> None:
-    lab = make_lab(['_acme-challenge.www TXT "foreign"'], validation_delay=20)
-    give(job, lab)
-    process = job.start({})
-    lab.pebble.wait_for_requests("/chalZ/", patience=60)
-    os.killpg(process.pid, 9)
-    process.communicate()
-    name = f"_acme-challenge.www.{ZONE}"
-    assert len(lab.bind.txt(name)) == 2
-    ran = job.post()
+    defaults = {name: str(one.get("default", "")) for name, one in ACTION["inputs"].items()}
+    ran = finish(job.start(defaults | {"command": "plan"}))
     assert ran.status == 0, ran.log
-    assert lab.bind.txt(name) == ["foreign"]
-    assert "::group::Clean up" in ran.log
-
-
-def children_of(group: int) -> list[str]:
-    """Processes of a session that are left, by their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == group and fields[0] != "Z":
-                found.append((entry / "cmdline").read_text())
-    return found
-
-
-def on_path(tmp_path: Path, *programs: str) -> str:
-    """A PATH that has these programs and no others."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    for program in programs:
-        found = shutil.which(program)
-        assert found is not None
-        (place / program).symlink_to(Path(found).resolve())
-    return str(place)
-
-
-def test_with_python_and_pip_alone(job: Job, lab: Lab, tmp_path: Path) -> None:
+    assert json.loads(job.outputs()["certificates"])[0]["action"] == "would-issue"
+    job.variables["CI_ACME_ENVIRONMENT"] = "pr-7"
+    lab.web["names"] = ["${environment}.example.test"]
     give(job, lab)
-    place = tmp_path / "bin"
-    place.mkdir()
-    base = Path(os.path.realpath("/proc/self/exe"))
-    (place / "python3").symlink_to(base)
-    job.path = str(place)
+    for path in job.files.values():
+        path.unlink()
+    assert finish(job.start(defaults | {"command": "plan"})).status == 0
+    assert json.loads(job.outputs()["certificates"])[0]["names"] == ["pr-7.example.test"], "a variable counts"
+
+
+def test_no_value_ends_itself_or_begins_another(job: Job, lab: Lab) -> None:
+    lab.web["owner"] = (
+        "x\nghadelimiter_0\nchanged<<ghadelimiter_0\nforged\nghadelimiter_0\n::set-output name=changed::forged"
+    )
+    lab.config["certificates"]["b"] = lab.web | {"names": ["ghadelimiter-0.example.test"]}
+    give(job, lab)
     ran = job.main(command="plan")
-    assert ran.status == 0, ran.log
+    assert ran.status in {0, 2}, ran.log
+    assert set(job.outputs()) <= set(ACTION["outputs"])
+    assert job.outputs().get("changed", "false") == "false"
+    assert "\n::set-output" not in ran.log
 
 
-def test_without_uv_and_without_python_uv_is_fetched_and_checked(job: Job, tmp_path: Path) -> None:
-    job.path = str(tmp_path / "empty")
-    action = tmp_path / "action"
-    shutil.copytree(ROOT / "action", action / "action")
-    table = json.loads((action / "action" / "uv.json").read_text())
-    for entry in table["wheels"].values():
-        entry[1] = "0" * 64
-    (action / "action" / "uv.json").write_text(json.dumps(table))
-    job.action = action
-    ran = job.main(command="plan")
-    assert ran.status == 2
-    assert "has the SHA-256" in ran.log
-    assert "setup-python" in ran.log
-
-
-def test_an_index_that_is_down_says_what_was_tried(job: Job, tmp_path: Path) -> None:
-    job.path = str(tmp_path / "empty")
-    job.variables["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"
-    ran = job.main(command="plan")
-    assert ran.status == 2
-    for words in ("uv is not on PATH", "no Python 3.10", "127.0.0.1:9 does not answer"):
-        assert words in ran.log
+def test_what_is_declared_is_what_is_read() -> None:
+    """An input that no code reads would be a promise that is not kept; one that is not declared is never given."""
+    code = "".join(path.read_text() for path in (ROOT / "action").glob("*.mjs"))
+    table = re.search(r"const VARIABLES = \{(.*?)\};", code, re.DOTALL)
+    assert table is not None
+    read = {*re.findall(r"^  ([\w-]+): ", table[1], re.MULTILINE), *re.findall(r'(?:input|flag)\("([\w-]+)"\)', code)}
+    assert read == set(ACTION["inputs"])
+    assert ACTION["runs"]["using"] == "node24"

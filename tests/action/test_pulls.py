@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -22,11 +21,6 @@ def event(job: Job, name: str, head: str = "fork/web", sha: str = "a" * 40) -> N
         )
     )
     job.variables |= {"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(path)}
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job(tmp_path)
 
 
 def test_a_fork_ends_neutral_with_the_recipe(job: Job) -> None:

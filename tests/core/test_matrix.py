@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_acme.core.matrix import MOST_JOBS, divide, github_matrix, gitlab_pipeline
+from ci_acme.core.matrix import MOST_JOBS, GitLabJob, divide, github_matrix, gitlab_pipeline
 
 NAMES = st.lists(st.from_regex(r"\A[a-z][a-z0-9-]{0,8}\Z"), unique=True, max_size=700)
 
@@ -27,12 +27,18 @@ def test_a_github_matrix(names: list[str]) -> None:
 
 @given(NAMES)
 def test_a_gitlab_pipeline(names: list[str]) -> None:
-    plain = gitlab_pipeline(names, None, "pr-7")
-    assert plain, "a pipeline without jobs is an error at GitLab"
-    included = gitlab_pipeline(names, "gitlab.example/g/ci-acme/issue@1", None)
-    if names:
-        words = [
-            word for job in plain.values() for word in job["script"][0].removeprefix("exec ci-acme issue ").split()
-        ]
-        assert words == names
-        assert [word for one in included["include"] for word in one["inputs"]["certificate"].split()] == names
+    job = GitLabJob("ci-acme[aws]==1.2.3", "python:3", {"CI_ACME_ENVIRONMENT": "pr-7"}, {"X_ID_TOKEN": "y"})
+    jobs = list(gitlab_pipeline(names, job).values())
+    assert jobs, "a pipeline without jobs is an error at GitLab"
+    if not names:
+        return
+    *issuing, report = jobs
+    assert len(issuing) <= MOST_JOBS["gitlab"]
+    words = [word for one in issuing for word in one["script"][0].removeprefix("exec ci-acme issue ").split()]
+    assert words == names
+    for one in issuing:
+        assert one["id_tokens"] == {"X_ID_TOKEN": {"aud": "y"}}
+        assert one["variables"]["CI_ACME_ENVIRONMENT"] == {"value": "pr-7", "expand": False}
+        assert '"ci-acme[aws]==1.2.3"' in one["before_script"][0]
+    assert len({one["variables"]["CI_ACME_REPORT"]["value"] for one in jobs}) == len(jobs), "no report replaces another"
+    assert "id_tokens" not in report
