@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ci_acme.spec import Kind, ProviderSpec
+from ci_acme_providers.sources import SOURCES
 
 CATALOGUE: Final = (
     ProviderSpec(
@@ -170,15 +171,6 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.azure.permissions:key_vault_secret",
     ),
     ProviderSpec(
-        name="azure-key-vault",
-        kind=Kind.SECRETS,
-        adapter="ci_acme_providers.azure.secret_source:read_secret",
-        settings="ci_acme_providers.azure.config:AzureAccess",
-        summary="azure-key-vault:VAULT/NAME, a secret of Azure Key Vault",
-        extra="azure",
-        permissions=("Microsoft.KeyVault/vaults/secrets/getSecret/action at the secret",),
-    ),
-    ProviderSpec(
         name="google-cloud-dns",
         kind=Kind.DNS,
         adapter="ci_acme_providers.gcp.clouddns:GoogleCloudDns",
@@ -219,15 +211,6 @@ CATALOGUE: Final = (
         policies="ci_acme_providers.gcp.permissions:certificate_manager",
     ),
     ProviderSpec(
-        name="gcp-secret-manager",
-        kind=Kind.SECRETS,
-        adapter="ci_acme_providers.gcp.secret_source:read",
-        settings="ci_acme_providers.gcp.config:GoogleAccess",
-        summary="secrets in Google Secret Manager",
-        extra="gcp",
-        permissions=("on the secret: secretmanager.versions.access",),
-    ),
-    ProviderSpec(
         name="vault",
         kind=Kind.STORE,
         adapter="ci_acme_providers.vault.adapter:VaultStore",
@@ -241,15 +224,6 @@ CATALOGUE: Final = (
             "update on MOUNT/delete/PATH, and delete on MOUNT/metadata/PATH to purge: to retire",
         ),
         policies="ci_acme_providers.vault.permissions:policies",
-    ),
-    ProviderSpec(
-        name="vault",
-        kind=Kind.SECRETS,
-        adapter="ci_acme_providers.vault.source:read",
-        settings="ci_acme_providers.vault.config:VaultAccess",
-        summary="vault:PATH#FIELD, a field of a secret of Vault or OpenBao",
-        extra="vault",
-        permissions=("read on MOUNT/data/PATH",),
     ),
     ProviderSpec(
         name="kubernetes",
@@ -350,13 +324,5 @@ CATALOGUE: Final = (
         ),
         policies="ci_acme_providers.aws.store_permissions:s3",
     ),
-    ProviderSpec(
-        name="aws-secrets-manager",
-        kind=Kind.SECRETS,
-        adapter="ci_acme_providers.aws.secret_source:read",
-        settings="ci_acme_providers.aws.config:AwsAccess",
-        summary="aws-secrets-manager:NAME, or NAME#FIELD of a JSON secret",
-        extra="aws",
-        permissions=("secretsmanager:GetSecretValue on the secret",),
-    ),
+    *SOURCES,
 )

@@ -165,11 +165,11 @@ def test_a_literal_secret_is_an_error_and_never_shown(tmp_path: Path) -> None:
         assert "tsig_secret" in ran.stderr
 
 
-def test_a_provider_that_is_not_built_yet(tmp_path: Path) -> None:
-    (tmp_path / "ci-acme.yaml").write_text(CONFIG.replace("rfc2136", "route53"))
+def test_a_provider_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "ci-acme.yaml").write_text(CONFIG.replace("rfc2136", "route35"))
     ran = run("plan", cwd=tmp_path)
     assert ran.returncode == 2
-    assert "route53" in ran.stderr
+    assert "did you mean 'route53'?" in ran.stderr
     assert "ci-acme.yaml:5:" in ran.stderr
 
 

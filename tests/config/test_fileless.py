@@ -153,7 +153,6 @@ def test_what_is_missing_is_said_at_once() -> None:
         ({"dns_option": ["server=x", "tsig_name=k", "tsig_secret=hunter2"]}, "--dns-option: dns[0].tsig_secret: must"),
         ({"dns_option": ["server=x", "ttl=soon"]}, "--dns-option: dns[0].ttl: must be a whole number, found 'soon'"),
         ({"dns": "rfc2163"}, "--dns: dns[0].provider: unknown dns provider, found 'rfc2163'; did you mean 'rfc2136'?"),
-        ({"dns": "route53"}, "--dns: dns[0].provider: the dns provider 'route53' is not part of this version"),
         ({"store": ["file"]}, '--store: certificates."wildcard.example.com".stores[0].directory: is required'),
         ({"store": ["volt:x"]}, '--store: certificates."wildcard.example.com".stores[0].provider: unknown store'),
         ({"ca": "letsencrypd"}, "--ca: authorities.default.directory: is not a well-known CA, and no https URL, found"),
