@@ -33,6 +33,26 @@ else:
             self.repr = repr
             self.compare = compare
 
+    class _Standard:
+        """`__dataclass_fields__`, made when somebody asks: a plug-in may use the library's `replace` on our values."""
+
+        def __get__(self, instance, owner):
+            import dataclasses
+
+            return {name: self._field(one, owner, dataclasses) for name, one in getattr(owner, _FIELDS).items()}
+
+        @staticmethod
+        def _field(one, owner, library):
+            said = {
+                key: getattr(one, key) for key in ("default", "default_factory") if getattr(one, key) is not _MISSING
+            }
+            made = library.field(repr=one.repr, compare=one.compare, **said)
+            made.name, made.type = one.name, owner.__annotations__.get(one.name)
+            made._field_type = library._FIELD
+            return made
+
+    _STANDARD = _Standard()
+
     def field(*, default=_MISSING, default_factory=_MISSING, repr=True, compare=True):  # noqa: A002
         """As of `dataclasses`."""
         return Field(default=default, default_factory=default_factory, repr=repr, compare=compare)
@@ -71,6 +91,7 @@ else:
             if "ClassVar" not in str(annotation):
                 known[name] = _own_field(cls, name)
         setattr(cls, _FIELDS, known)
+        cls.__dataclass_fields__ = _STANDARD
         own = cls.__dict__
         if "__init__" not in own:
             cls.__init__ = _make_init(cls, known)

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline
 
 MAX_OUTPUT: Final = 1 << 16

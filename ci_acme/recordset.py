@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import (
     CiAcmeError,
     ConfigError,

@@ -12,13 +12,13 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ci_acme.dataclass import dataclass, field, replace
 from ci_acme.errors import ConfigError
 from ci_acme.ports import Clock, Deadline
 from ci_acme.wire import Reply, Request, Unreachable, Wire

@@ -12,9 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.secret import Secret
 

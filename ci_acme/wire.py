@@ -9,12 +9,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from ci_acme.connect import Connection, Dialer, TlsTrust, find_proxy
+from ci_acme.dataclass import dataclass, field
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _MAX_IDLE: Final = 9

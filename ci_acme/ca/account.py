@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ci_acme.ca.http import split_url
 from ci_acme.ca.jws import external_account_binding
 from ci_acme.ca.messages import Directory
 from ci_acme.ca.problems import clean
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
 

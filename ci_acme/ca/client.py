@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from ci_acme.ca.renewal import RenewalReply, fetch_renewal_info, renewal_info_ur
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.signed import AcmeTransport
 from ci_acme.ca.transport import Reply, Transport
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import (
     AccountError,
     CaError,

@@ -10,13 +10,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ci_acme.ca.trouble import StaleConnection, explain
 from ci_acme.connect import Connection, Dialer, TlsTrust, find_proxy, is_loopback
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import CaProtocolError, Interrupted
 
 MAX_BODY: Final = 4 * 1024 * 1024

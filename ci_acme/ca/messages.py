@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ci_acme.ca.http import split_url
 from ci_acme.ca.problems import Problem, clean
 from ci_acme.ca.transport import Reply
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import CaProtocolError
 
 ORDER_STATUSES: Final = frozenset({"pending", "ready", "processing", "valid", "invalid"})

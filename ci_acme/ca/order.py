@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +18,7 @@ from ci_acme.ca.messages import DNS, Order
 from ci_acme.ca.problems import error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.verify import Chain, verify_chain
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import (
     CaError,
     CaProtocolError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import (
     AccountError,
     CaError,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from ci_acme.ca.problems import clean
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.transport import Reply, Transport
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CaProtocolError
 from ci_acme.model.records import parse_time
 

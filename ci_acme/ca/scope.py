@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.model.events import Observer, Step, Waiting, Warned, ignore
 from ci_acme.ports import Clock, Deadline
 

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -23,6 +22,7 @@ from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.problems import Problem, error_for
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.trouble import StaleConnection, TlsFailure
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CaProtocolError, CaTimeout, CaUnreachable, CiAcmeError
 from ci_acme.ports import Clock
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -16,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from ci_acme.ca.inspect import describe, readable, split_pem
 from ci_acme.ca.keys import PublicKey, certificate_public_key
 from ci_acme.ca.problems import clean
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CertificateRejected
 from ci_acme.model.material import CertificateFacts
 

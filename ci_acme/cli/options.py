@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
 from ci_acme.config.options import OPTIONS, Option, flag_value
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import UsageError
 
 _SUMMARY: Final = {**dict(COMMANDS), **dict(GLOBAL_OPTIONS)}

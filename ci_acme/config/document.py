@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
+
+from ci_acme.dataclass import dataclass, field
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys and list indexes, as in pydantic's `loc`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ci_acme.config import fileless
@@ -15,6 +14,7 @@ from ci_acme.config.load import load_text
 from ci_acme.config.options import read_options
 from ci_acme.config.problems import config_error
 from ci_acme.config.shape import is_secret, model_at, provider_model
+from ci_acme.dataclass import dataclass
 from ci_acme.model.names import ROOT, base_name, normalize_identifier
 from ci_acme.registry import catalogue
 from ci_acme.spec import Kind

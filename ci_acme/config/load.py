@@ -7,7 +7,6 @@ directory that the command runs in, not to the file's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from ci_acme.config.problems import Problem, config_error, problem
 from ci_acme.config.report import translate
 from ci_acme.config.schema import Config
 from ci_acme.config.yaml12 import MAX_BYTES, parse
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import ConfigError, UsageError
 
 LOOKED_FOR: Final = ("ci-acme.yaml", ".ci-acme.yaml", ".github/ci-acme.yaml")

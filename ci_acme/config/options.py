@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ci_acme.config.document import Mark
+from ci_acme.dataclass import dataclass
 
 _SEPARATORS: Final = re.compile(r"[,\s]+")
 _YES: Final = ("1", "true", "yes", "on")

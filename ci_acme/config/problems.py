@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ci_acme.config.document import KeyPath, Mark, show_path
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import ConfigError, NotAvailable
 
 MOST_SHOWN: Final = 50

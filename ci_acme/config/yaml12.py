@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ci_acme.config.document import Document, KeyPath, Mark
 from ci_acme.config.problems import Problem, problem
 from ci_acme.config.scalars import not_allowed, resolve
+from ci_acme.dataclass import dataclass, field
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32

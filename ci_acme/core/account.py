@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from ci_acme.core.report import StoreOutcome
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import CiAcmeError, worst_exit_status
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import format_time

@@ -11,11 +11,11 @@ Times are whole nanoseconds since 1970, so that no order is decided by a roundin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Final
 
+from ci_acme.dataclass import dataclass, fields, replace
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import RenewalMemory
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
+
+from ci_acme.dataclass import dataclass, replace
 
 CRITICAL: Final = 128
 KNOWN_TAGS: Final = frozenset({"issue", "issuewild", "iodef", "issuemail"})

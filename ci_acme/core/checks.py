@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from ci_acme.dataclass import dataclass
 
 CHECK_SCHEMA: Final = "ci-acme/check/1"
 

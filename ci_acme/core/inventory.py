@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.model.records import format_time, parse_time
 
 INVENTORY_SCHEMA: Final = "ci-acme/inventory/1"

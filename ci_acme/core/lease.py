@@ -6,8 +6,9 @@ token than all before it. A holder that cannot be sure of its lease any more sto
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from ci_acme.dataclass import dataclass, replace
 
 
 class Presence(Enum):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from ci_acme.dataclass import dataclass, field
 
 MOST_JOBS: Final[Mapping[str, int]] = {"github": 256, "gitlab": 200}
 """Jobs of one matrix (GitHub: "Running variations of jobs in a workflow"; GitLab: the limit of `parallel`)."""

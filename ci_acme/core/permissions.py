@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.ports import PolicyDocument
 
 PERMISSIONS_SCHEMA: Final = "ci-acme/permissions/1"

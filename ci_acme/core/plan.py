@@ -6,10 +6,10 @@ Pure: the caller reads the stores, describes the certificates, asks ARI, and pas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.material import CertificateFacts
 from ci_acme.model.records import Metadata, format_time
 from ci_acme.model.spec import CertificateSpec

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
+
+from ci_acme.dataclass import dataclass, field
 
 CHROME_ENDS_CLIENT_AUTH: Final = date(2027, 3, 15)
 """From then on no publicly trusted TLS certificate may be for client authentication (Chrome's root program)."""

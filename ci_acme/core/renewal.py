@@ -5,10 +5,10 @@ Nothing here knows a clock or makes a request: the caller passes `now`, and draw
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.model.records import RenewalMemory
 from ci_acme.model.spec import RenewPolicy
 

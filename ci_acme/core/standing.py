@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.records import format_time
 
 _VALUE: Final = re.compile(r"[\x21-\x3a\x3c-\x7e]*\Z")

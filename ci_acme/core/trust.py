@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.ports import PolicyDocument
 
 AWS_AUDIENCE: Final = "sts.amazonaws.com"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.names import is_suffix, is_wildcard
 
 MANY = 0.5

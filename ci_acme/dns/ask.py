@@ -11,12 +11,12 @@ import os
 import selectors
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.links import Link
 from ci_acme.dnswire import Message, Record, WireError
 from ci_acme.ports import Clock

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.ask import PATIENCE, Answer, Asker, Failed, Failure, Question, Reply, Server
 from ci_acme.ports import Clock, Deadline
 

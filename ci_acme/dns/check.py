@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.ask import Question, Server
 from ci_acme.dns.batch import ask, describe
 from ci_acme.dns.desks import Desk

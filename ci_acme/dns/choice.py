@@ -8,9 +8,9 @@ only where the answer decides something.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.dns.desks import Choice
 from ci_acme.dnswire import canonical, labels_of
 from ci_acme.errors import CiAcmeError, DnsDelegationError, ZoneNotFound

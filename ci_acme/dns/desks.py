@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ci_acme.dataclass import dataclass, field, replace
 from ci_acme.dns.addresses import parse_servers
 from ci_acme.dns.ask import Server
 from ci_acme.dns.flights import Flights

@@ -6,10 +6,10 @@ The servers are asked without recursion, as the resolver of a CA would ask them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass
 from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.zones import Authority, Directory, Hint

@@ -8,10 +8,10 @@ is a transfer that lags.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass
 from ci_acme.dns.ask import Answer, Question, Reply, Server
 from ci_acme.dns.batch import ask
 from ci_acme.dns.delegation import inner_view

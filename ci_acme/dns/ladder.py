@@ -8,9 +8,9 @@ word. Else a wait. Whatever served is told, and stands in the result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.dns.ask import Server
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.zones import Authority

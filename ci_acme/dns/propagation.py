@@ -11,10 +11,10 @@ goes on saying so does not hold up what another one shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.ask import PATIENCE, Answer, Asker, Failed, Failure, Question, Reply, Server
 from ci_acme.dns.batch import describe
 from ci_acme.dns.zones import Authority

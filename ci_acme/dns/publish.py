@@ -10,9 +10,9 @@ import copy
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import (
     CiAcmeError,
     ConfigError,

@@ -13,9 +13,9 @@ CNAME over HTTPS: no record will ever be placed there, so that a resolver which 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field, replace
 from ci_acme.dns.ask import Answer, Question
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.follow import MAX_HOPS, Follower, Trail, first_starts

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
 from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race, ask_all

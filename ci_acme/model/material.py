@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.model.secret import Secret
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from ci_acme.dataclass import asdict, dataclass, replace
 from ci_acme.model.material import CertificateFacts, KeyType
 from ci_acme.model.secret import Secret
 

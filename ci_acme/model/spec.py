@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from ci_acme.dataclass import asdict, dataclass, replace
 from ci_acme.model.material import KeyType
 
 

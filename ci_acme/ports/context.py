@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import SecretError
 from ci_acme.model.material import KeyType
 from ci_acme.model.secret import Secret

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ci_acme.core.budget import OrderKind, order_kind
 from ci_acme.core.plan import Action, Decision, Selection, StoreView, decide, select
 from ci_acme.core.report import Outcome, StoreOutcome
 from ci_acme.core.requirements import KnownRefusal
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CaError, CiAcmeError, DeliveryError, Interrupted, RateLimited, StoreReadError
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts

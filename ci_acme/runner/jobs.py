@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ci_acme import registry
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.model.spec import CertificateSpec
 from ci_acme.ports import CertificateStore
 from ci_acme.spec import Kind

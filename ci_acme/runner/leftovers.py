@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme.core.lease import Presence
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
 from ci_acme.model.records import format_time
 from ci_acme.ports import CertificateStore, Deadline, Present

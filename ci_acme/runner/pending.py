@@ -7,9 +7,9 @@ store that can hold it, else sealed in the state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, SecretError, StateError
 from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret

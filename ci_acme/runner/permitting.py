@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ci_acme import registry
 from ci_acme.core.permissions import Grant, Issuer
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.resolve import Target
 from ci_acme.errors import CiAcmeError, Interrupted
 from ci_acme.model.events import Warned

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ci_acme.core.plan import Decision, StoreView
 from ci_acme.core.report import Outcome, StoreOutcome
+from ci_acme.dataclass import replace
 from ci_acme.errors import DeliveryError, StoreReadError
 from ci_acme.model.events import Started, Warned
 from ci_acme.model.material import Bundle

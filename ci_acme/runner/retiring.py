@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ci_acme.core.report import Outcome, StoreOutcome
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import AccountError, CiAcmeError, DeliveryError, Interrupted, SecretError, StoreReadError
 from ci_acme.model.events import Finished, Started, Warned
 from ci_acme.model.material import CertificateFacts

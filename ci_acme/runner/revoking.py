@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from ci_acme.ca.scope import Scope
 from ci_acme.config.secrets import read_secret
 from ci_acme.core.account import Revocation, RevokeReport
 from ci_acme.core.report import StoreOutcome
+from ci_acme.dataclass import dataclass, field, replace
 from ci_acme.errors import (
     AccountError,
     CaError,

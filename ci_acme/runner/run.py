@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ci_acme.core.report import Outcome, Result
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import CiAcmeError, Interrupted, UsageError
 from ci_acme.hosts import detect_ci
 from ci_acme.model.events import Observer, Warned

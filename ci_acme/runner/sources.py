@@ -7,7 +7,6 @@ not (CAA, policy, names, a failed challenge): the next CA would be a way around 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ci_acme.ca.client import check_profile
@@ -16,6 +15,7 @@ from ci_acme.core.plan import StoreView, predecessor
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.report import Outcome
 from ci_acme.core.requirements import refusal
+from ci_acme.dataclass import replace
 from ci_acme.errors import CaaForbidden, CaTimeout, CaUnreachable, CiAcmeError, ConfigError, OrderRefused, RateLimited
 from ci_acme.model.events import Warned
 from ci_acme.model.spec import CertificateSpec, Source

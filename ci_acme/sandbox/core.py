@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.sandbox.faults import Faults
 from ci_acme.sandbox.http import Reply
 from ci_acme.sandbox.issue import Issuer, make_authority

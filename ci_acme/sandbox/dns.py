@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, final
 
@@ -19,6 +18,7 @@ import dns.rdataset
 import dns.rdatatype
 import dns.update
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.secret import Secret
 from ci_acme.sandbox.listener import DnsListener
 from ci_acme.sandbox.loopback import host_port, require_loopback

@@ -6,10 +6,11 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
+
+from ci_acme.dataclass import dataclass
 
 KINDS: Final = (
     "directory", "newNonce", "newAccount", "account", "orders", "keyChange", "newOrder", "order", "finalize",

@@ -7,10 +7,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from io import BufferedReader
 from typing import Final
+
+from ci_acme.dataclass import dataclass, field
 
 _MAX_LINE: Final = 65536
 _MAX_HEADERS: Final = 100

@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from ci_acme.dataclass import dataclass
 from ci_acme.sandbox.problems import Problem
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey

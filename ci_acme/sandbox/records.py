@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from cryptography import x509
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.sandbox.jose import Jwk, b64url
 from ci_acme.sandbox.problems import Problem
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import dns.name
@@ -15,6 +14,8 @@ import dns.rdataset
 import dns.rdatatype
 import dns.rrset
 from dns.rdtypes.ANY.SOA import SOA
+
+from ci_acme.dataclass import dataclass, field
 
 Node = dict[dns.rdatatype.RdataType, dns.rdataset.Rdataset]
 Contents = dict[dns.name.Name, Node]

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.errors import StateError, StateUnavailable
 from ci_acme.ports import Clock
 from ci_acme.state.clouds.bucket import ABSENT, CROWDED, Backoff, Bucket, Condition, Refused

@@ -7,11 +7,11 @@ It is small enough for an embedded database, a server, and object storage with c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import ConfigError, StateUnavailable
 from ci_acme.ports import Clock
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ci_acme.core.lease import Presence
+from ci_acme.dataclass import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass, replace
 from ci_acme.errors import StateError
 from ci_acme.ports import Placement, TxtValue, Zone
 from ci_acme.state.engine import Conflict, Engine, Record

@@ -13,11 +13,11 @@ import random
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
 from ci_acme.core.lease import Lease, is_free, is_held_by, taken
+from ci_acme.dataclass import asdict, dataclass
 from ci_acme.errors import LeaseHeld, LeaseLost, StateError
 from ci_acme.ports import Clock, Deadline
 from ci_acme.state.engine import ABSENT, Conflict, Engine, Version

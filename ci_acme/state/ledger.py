@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import StateError
 from ci_acme.model.records import format_time, parse_time
 from ci_acme.state.engine import ABSENT, Conflict, Engine

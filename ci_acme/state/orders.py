@@ -9,9 +9,9 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import asdict, dataclass
 from typing import Final
 
+from ci_acme.dataclass import asdict, dataclass
 from ci_acme.state.engine import ANY, Conflict, Engine
 
 _PREFIX: Final = "order/"

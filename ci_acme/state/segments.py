@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import StateError
 from ci_acme.state.engine import Record
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 from unittest import SkipTest
 
 from ci_acme.clock import SystemClock
+from ci_acme.dataclass import replace
 from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import PendingOrder, RenewalMemory

@@ -102,6 +102,18 @@ def test_the_same_values_are_equal_and_hash_alike(values: list[tuple[str, int, l
         assert ours.asdict(mine(name, size, items)) == dataclasses.asdict(library(name, size, items))
 
 
+def test_the_library_takes_ours_for_its_own() -> None:
+    one = make(ours)("a", items=[1])
+    assert dataclasses.is_dataclass(one)
+    assert dataclasses.replace(one, size=9) == make_same(one, size=9)
+    assert dataclasses.asdict(one) == ours.asdict(one)
+    assert [field.name for field in dataclasses.fields(one)] == [field.name for field in ours.fields(one)]
+
+
+def make_same(one: Any, **changes: Any) -> Any:
+    return ours.replace(one, **changes)
+
+
 def test_a_mutable_default_is_refused() -> None:
     with pytest.raises(ValueError, match="default_factory"):
 

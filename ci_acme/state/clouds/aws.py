@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from ci_acme.connect import is_loopback
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import StateError
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Clock

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import Interrupted, StateError, StateUnavailable
 from ci_acme.ports import Clock, Deadline
 from ci_acme.wire import Reply, Request, Unreachable, Wire

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import StateError
 from ci_acme.wire import Request, Unreachable, Wire
 

@@ -8,9 +8,9 @@ the same name takes it over. It is found by the tag `ci-acme-store`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.records import Metadata, format_time

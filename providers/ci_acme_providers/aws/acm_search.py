@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme_providers.aws.store_base import tag_map
 from ci_acme_providers.aws.store_faults import AwsFault
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import (
     CiAcmeError,
     ConfigError,

@@ -10,10 +10,10 @@ import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.ports import Clock, Deadline
 
 SECONDS: Final = 60.0

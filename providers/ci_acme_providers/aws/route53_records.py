@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from ci_acme.dataclass import dataclass
 
 MOST_RECORDS: Final = 1_000
 MOST_CHARACTERS: Final = 32_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ci_acme.dataclass import dataclass
 from ci_acme_providers.aws.route53_records import order
 
 T = TypeVar("T")

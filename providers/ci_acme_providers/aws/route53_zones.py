@@ -6,9 +6,9 @@ The core chooses among them by the delegation, and explains the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from ci_acme.dataclass import replace
 from ci_acme.dnswire import canonical, labels_of
 from ci_acme.errors import DnsRefused
 from ci_acme.ports import Deadline, Zone

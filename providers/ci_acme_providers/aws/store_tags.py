@@ -12,9 +12,9 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, from_tags, to_tags
 from ci_acme.shapes import SHAPES, Shape

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import (
     CiAcmeError,
     DnsCredentialsError,

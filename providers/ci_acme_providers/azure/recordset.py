@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import DnsError, DnsRefused, DnsUnreachable
 from ci_acme.ports import Deadline
 from ci_acme_providers.azure import faults

@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ci_acme.dataclass import dataclass
 
 READ_LIMIT: Final = 1 << 20
 """No file of a bundle is larger; more is not read."""

@@ -15,9 +15,9 @@ import errno
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from ci_acme.dataclass import dataclass
 from ci_acme_providers.files.disk import remove_quietly
 from ci_acme_providers.files.exchange import exchange
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline
 from ci_acme.wire import Reply, Request, Unreachable
 from ci_acme_providers.gcp.faults import NoReply, Refusal

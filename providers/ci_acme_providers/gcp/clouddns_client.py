@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ci_acme.dataclass import dataclass
 from ci_acme.wire import Reply, Request
 from ci_acme_providers.gcp.api import Api, Call
 from ci_acme_providers.gcp.faults import Refusal

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from ci_acme.dataclass import dataclass
 
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:(\d{3})|(.))", re.DOTALL)

@@ -7,9 +7,9 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline
 from ci_acme_providers.gcp.api import Call, backoff, rest

@@ -6,10 +6,10 @@ import json
 import random
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.wire import Reply, Request, Unreachable, Wire
 from ci_acme_providers.gcp import credentials

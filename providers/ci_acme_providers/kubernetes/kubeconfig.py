@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import ConfigError
 from ci_acme.model.secret import Secret
 from ci_acme.rest import member

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
 from ci_acme.shaped import is_done

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote as quote_url
 from urllib.parse import urlsplit
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.rest import Answer, RestClient, member

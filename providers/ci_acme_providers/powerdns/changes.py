@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ci_acme.dataclass import dataclass
 from ci_acme.errors import ConfigError, DnsCredentialsError, DnsError, DnsRefused, ZoneNotFound
 from ci_acme.ports import Deadline, Zone
 from ci_acme.rest import Answer

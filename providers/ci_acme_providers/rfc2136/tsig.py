@@ -5,10 +5,10 @@ from __future__ import annotations
 import hmac
 import os
 import struct
-from dataclasses import dataclass, field
 from typing import Final
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass, field
 from ci_acme.dnswire import WireError
 from ci_acme.model.secret import Secret
 

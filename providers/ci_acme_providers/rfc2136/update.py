@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from ci_acme import dnswire
+from ci_acme.dataclass import dataclass
 
 _OPCODE: Final = 5 << 11
 MAX_MESSAGE: Final = 60_000

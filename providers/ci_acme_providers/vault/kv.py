@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
