@@ -97,9 +97,15 @@ class RecordsApi(FakeApi):
         return [call for call in self.calls if call.method == method and part in call.path]
 
 
+DELEGATED = ("ada.ns.cloudflare.com.", "ns1.digitalocean.com.", "hydrogen.ns.hetzner.com.", "dns18.ovh.net.")
+
+
 @contextmanager
 def open_dns(*zones: str) -> Iterator[SandboxDns]:
+    """A server of the zones, whose NS are one of each provider's: the delegation leads to whichever is under test."""
     with SandboxDns(zones) as server:
+        for zone in zones:
+            server.add(zone, "NS", *DELEGATED)
         yield server
 
 
