@@ -50,6 +50,8 @@ _PEM_SIZE: Final[Mapping[KeyType, int]] = {
 }
 """Bytes of a PKCS#8 key in PEM, at most."""
 _CERTIFICATE_SIZE: Final = 2_300
+_USUAL_LEAF: Final = 1_200
+_USUAL_INTERMEDIATE: Final = 1_500
 _NAME_SIZE: Final = 48
 """Bytes that a name takes in PEM, where only their number is known: names of 33 characters."""
 
@@ -201,11 +203,19 @@ def pem_blocks(data: bytes, label: str) -> Iterable[bytes]:
 def estimate(shape: Shape, key: KeyType, names: int | Sequence[str]) -> int:
     """About how many bytes a bundle of this key type and these names, with two intermediates, takes as one value.
 
-    Rather too many than too few: an order is not spent on what will not fit. `names` may be their number alone.
+    Rather too many than too few. `names` may be their number alone.
     """
+    return _size(shape, key, names, leaf=_CERTIFICATE_SIZE, chain=2 * _CERTIFICATE_SIZE)
+
+
+def likely(shape: Shape, key: KeyType, names: int | Sequence[str]) -> int:
+    """About how many bytes it takes with one intermediate of a public CA: what is bigger than a store will not fit."""
+    return _size(shape, key, names, leaf=_USUAL_LEAF, chain=_USUAL_INTERMEDIATE)
+
+
+def _size(shape: Shape, key: KeyType, names: int | Sequence[str], *, leaf: int, chain: int) -> int:
     listed = names * _NAME_SIZE if isinstance(names, int) else sum((len(name) + 3) * 4 // 3 + 2 for name in names)
-    leaf = _CERTIFICATE_SIZE + listed + (_PEM_SIZE[key] // 2)
-    chain = 2 * _CERTIFICATE_SIZE
+    leaf += listed + (_PEM_SIZE[key] // 2)
     sizes: dict[Part, int] = {
         "key": _PEM_SIZE[key],
         "certificate": leaf,

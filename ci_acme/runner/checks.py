@@ -30,7 +30,7 @@ def check(jobs: list[Job], services: Services, trust_policy: str | None = None) 
         _collect(lines, "token", "identity", check_identity(services, trust_policy))
     for job in jobs:
         for store in job.stores:
-            _collect(lines, "store", f"{store.provider}:{store.target}", _store(store, services))
+            _collect(lines, "store", f"{store.provider}:{store.target}", _store(job, store, services))
     directories: dict[str, Directory] = {}
     for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
         _collect(lines, "ca", name, check_authority(name, jobs, services, directories))
@@ -53,7 +53,10 @@ def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[Ch
         lines.append(CheckLine("error", area, subject, error.message, error.fix, error.code))
 
 
-def _store(store: CertificateStore, services: Services) -> Iterable[CheckLine]:
+def _store(job: Job, store: CertificateStore, services: Services) -> Iterable[CheckLine]:
+    from ci_acme.runner.delivery import require_room
+
+    require_room(store, job.sizes[job.stores.index(store)], job)
     store.probe(deadline=services.deadline)
     yield CheckLine("ok", "store", f"{store.provider}:{store.target}", "can be written")
 

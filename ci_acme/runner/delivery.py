@@ -17,20 +17,33 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def probe(stores: Sequence[CertificateStore], services: Services, certificate: str) -> None:
+def probe(job: Job, services: Services) -> None:
     """Find out before an order is spent whether the certificate could be stored.
 
     A store that cannot be written is a warning as long as another one can; if none can, raises `StoreNotWritable`.
     """
+    stores, certificate = job.stores, job.spec.name
     failures: list[StoreNotWritable] = []
-    for store in stores:
+    for index, store in enumerate(stores):
         try:
+            require_room(store, job.sizes[index] if job.sizes else 0, job)
             store.probe(deadline=services.deadline)
         except StoreNotWritable as error:
             failures.append(error)
             services.notify(Warned(certificate, f"{error.message}; {error.fix}"))
     if stores and len(failures) == len(stores):
         raise failures[0]
+
+
+def require_room(store: CertificateStore, size: int, job: Job) -> None:
+    """Raise `StoreNotWritable` if a bundle of this certificate will not fit: that is known before an order."""
+    most = store.capabilities.max_bytes
+    if most is not None and size > most:
+        raise StoreNotWritable(
+            f"{store.provider}:{store.target} takes {most} bytes, and a {job.spec.key.value} key with a certificate of "
+            f"{len(job.spec.names)} names and its chain are about {size}",
+            fix="use an EC key, fewer names or a smaller shape (shape: pem), or a store that takes more",
+        )
 
 
 def publish(

@@ -50,7 +50,7 @@ def issue(
     nothing is finalized, kept or published any more. Raises `CiAcmeError` if no certificate came of it; a store that
     failed is in the outcome.
     """
-    probe(job.stores, services, job.spec.name)
+    probe(job, services)
     work = _Issuing(job, services, outcome, scope, guard)
     key, issued = work.certificate(None if predecessor is None else _describe(predecessor, services))
     work.publish(key, issued)

@@ -14,15 +14,19 @@ from ci_acme.spec import Kind
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
     from ci_acme.runner.services import Services
+    from ci_acme.settings import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One certificate to make valid in all its stores. `accepts` says of each store whose certificates it takes."""
+    """One certificate to make valid in all its stores. `accepts` says of each store whose certificates it takes,
+    `sizes` how many bytes it would likely be given, 0 where nobody knows.
+    """
 
     spec: CertificateSpec
     stores: tuple[CertificateStore, ...]
     accepts: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     def accepted_by(self, store: CertificateStore) -> str:
         """`any`, `production` or `staging`."""
@@ -46,4 +50,14 @@ def _job(config: Config, name: str, services: Services) -> Job:
     stores = tuple(
         registry.load_adapter(registry.find(Kind.STORE, settings.provider))(settings, context) for settings in sections
     )
-    return Job(spec, stores, tuple(settings.accept for settings in sections))
+    sizes = tuple(_size(settings, spec) for settings in sections)
+    return Job(spec, stores, tuple(settings.accept for settings in sections), sizes)
+
+
+def _size(settings: StoreSettings, spec: CertificateSpec) -> int:
+    shape = getattr(settings, "made", None)
+    if shape is None:
+        return 0
+    from ci_acme.shapes import likely
+
+    return likely(shape, spec.key, spec.names)

@@ -21,10 +21,9 @@ from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, PermissionRequest, Present, Retired
-from ci_acme.shapes import SHAPES, Shape
+from ci_acme.shapes import SHAPES, Shape, likely
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme_providers.aws import store_permissions
-from ci_acme_providers.aws.store_base import likely_bytes
 from ci_acme_providers.aws.store_config import AcmSettings, S3Settings, SecretsManagerSettings, SsmSettings
 from tests.clouds.acm import Acm, in_2030
 from tests.clouds.api import lose_reply
@@ -253,7 +252,7 @@ def test_the_likely_size_is_not_too_small(ssm: Rig) -> None:
             shape = Shape(SHAPES[name])
             store = ssm.store(shape=name, tier="advanced")
             store.publish(bundle, make_metadata(bundle), deadline=soon())
-            assert len(ssm.fake.value(f"/{ssm.name}")) <= likely_bytes(shape, kind, 1)
+            assert len(ssm.fake.value(f"/{ssm.name}")) <= likely(shape, kind, 1)
 
 
 def test_a_chain_that_is_too_long_after_all_leaves_the_old_value(ssm: Rig) -> None:

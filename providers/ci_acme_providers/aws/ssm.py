@@ -25,12 +25,12 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
+from ci_acme.shapes import likely
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
     gives_back,
-    likely_bytes,
     most_bytes,
     password_of,
     rounds,
@@ -301,7 +301,7 @@ class SsmStore(AwsStore):
         key, names, most = self._context.key, max(1, len(self._context.names)), self._settings.most
         if key is None:
             return  # publish() says it
-        usual, largest = likely_bytes(self._shape, key, names), most_bytes(self._context, self._shape)
+        usual, largest = likely(self._shape, key, names), most_bytes(self._context, self._shape)
         if usual > most:
             raise StoreNotWritable(
                 f"a bundle of about {usual} bytes ({key.value}, {names} names) does not fit {self.target}, which holds "

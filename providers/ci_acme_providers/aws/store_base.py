@@ -16,7 +16,7 @@ from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
-from ci_acme.shapes import Part, Shape, as_one, estimate, fields_of, load, render
+from ci_acme.shapes import Shape, as_one, estimate, fields_of, load, render
 from ci_acme_providers.aws import session, store_faults
 from ci_acme_providers.aws.config import AwsAccess
 from ci_acme_providers.aws.store_faults import AwsFault
@@ -25,12 +25,6 @@ from ci_acme_providers.aws.store_tags import shape_name
 _ROUNDS: Final = 12
 _PAUSE: Final = 0.2
 _LONGEST: Final = 5.0
-_INTERMEDIATE: Final = 1_500
-"""Bytes of one intermediate certificate of a public CA, in PEM, about."""
-
-_LEAF: Final = 1_100
-"""What `shapes.estimate` counts for a leaf more than a public CA's has."""
-
 _ORDER: Final = "ci-acme/pending/1"
 _ORDER_FIELDS: Final = ("spec_digest", "authority", "account", "order")
 
@@ -159,28 +153,6 @@ def token_of(bundle: Bundle, shape: Shape, password: Secret | None) -> str:
 def most_bytes(context: ProviderContext, shape: Shape) -> int:
     """Bytes that a bundle takes at most, for the largest key where the key type is not known."""
     return estimate(shape, context.key or KeyType.RSA_4096, max(1, len(context.names)))
-
-
-def likely_bytes(shape: Shape, key: KeyType, names: int) -> int:
-    """About how many bytes a bundle takes with one intermediate certificate of a public CA.
-
-    `shapes.estimate` counts two long ones: nothing would ever fit 4 KB.
-    """
-    parts: tuple[Part, ...] = ("key", "certificate")
-    alone = {part: estimate(Shape({"f": part}), key, names) for part in parts}
-    leaf = alone["certificate"] - _LEAF
-    sizes: dict[Part, int] = {
-        "key": alone["key"],
-        "certificate": leaf,
-        "chain": _INTERMEDIATE,
-        "fullchain": leaf + _INTERMEDIATE,
-        "combined": leaf + _INTERMEDIATE + alone["key"],
-        "pkcs12": int((leaf + _INTERMEDIATE + alone["key"]) * 0.8) + 400,
-        "truststore": _INTERMEDIATE,
-    }
-    total = sum(sizes[part] for part in shape.fields.values())
-    encoded = int(total * 4 / 3) if shape.base64 else total
-    return encoded if shape.single else encoded + sum(len(field) + 6 for field in shape.fields) + total // 50
 
 
 # --- an order under way
