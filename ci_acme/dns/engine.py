@@ -80,6 +80,10 @@ class DnsEngine:
     def _zones(self) -> list[str]:
         return [desk.zone for desk in self.desks if desk.zone != "."]
 
+    def serves(self, name: str) -> bool:
+        """Whether an entry of the config has a zone that the name is in."""
+        return self._desk_of(name) is not None
+
     def desk_for(self, target: Target) -> Desk:
         """The entry with the longest zone that the effective name is in.
 

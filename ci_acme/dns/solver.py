@@ -15,7 +15,7 @@ from ci_acme.dns.follow import show_chain
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
 from ci_acme.dns.resolve import Target
-from ci_acme.errors import CiAcmeError, DnsPropagationTimeout
+from ci_acme.errors import CiAcmeError, DnsPropagationTimeout, DnsUnreachable
 from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.ports import Challenge, Clock, Concurrency, Deadline, Placement, Zone
 
@@ -75,10 +75,15 @@ class Solver:
         self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")
 
     def foresee(self, deadline: Deadline) -> None:
-        """Raise what `solve` would raise because a prepared name has no place, if that is known by the deadline."""
+        """Raise what `solve` would raise because a prepared name has no place, if that is known by the deadline.
+
+        Name servers of ours that do not answer say nothing of that: an order may be ready without a challenge.
+        """
         if self._search is None or not self._search.ended(deadline):
             return
-        for target in self._search.result().values():
+        for name, target in self._search.result().items():
+            if isinstance(target, DnsUnreachable) and self._engine.serves(name):
+                continue
             if not isinstance(target, Target):
                 raise target
             self._engine.desk_for(target)
