@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -36,6 +38,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for key, value in item.user_properties:
         if key == "missing":
             pytest.fail(str(value), pytrace=False)
+
+
+_COLLECT_EVERY = 50
+_ended = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Adapters keep their connections for the life of a process: many tests in one must not run out of descriptors."""
+    if next(_ended) % _COLLECT_EVERY == 0:
+        gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -188,8 +188,10 @@ def on_a_terminal(lab: Lab, *arguments: str, answer: str) -> tuple[int, str]:
     )  # fmt: skip
     os.close(theirs)
     shown, answered = "", False
+    poll = select.poll()  # select knows no descriptor above 1023
+    poll.register(ours)
     try:
-        while select.select([ours], [], [], 60)[0]:
+        while poll.poll(60_000):
             try:
                 shown += os.read(ours, 4096).decode()
             except OSError:
