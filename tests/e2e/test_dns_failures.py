@@ -190,7 +190,7 @@ def test_neighbours_come_and_go_while_we_work(lab: Lab) -> None:
             if number % 3 == 0:
                 update(delete=[record])
                 written.remove(f"neighbour-{number}")
-            time.sleep(0.02)
+            time.sleep(0.06)
 
     thread = threading.Thread(target=neighbour)
     thread.start()
