@@ -2,7 +2,7 @@
 
 The library makes the text of `__init__` and four more methods of every class and compiles it: a third of a millisecond
 a class, a fifth of the CPU of a whole run (docs/decisions/0009). Here the methods are closures. To type checkers it is
-the library itself. Not here: order, kw_only, InitVar, `init=False`, and slots at run time.
+the library itself. Not here: order, kw_only, InitVar, and slots at run time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ else:
     class Field:
         """A field: its name, and what `field` said of it."""
 
-        __slots__ = ("compare", "default", "default_factory", "name", "repr")
+        __slots__ = ("compare", "default", "default_factory", "init", "name", "repr")
 
-        def __init__(self, *, default=_MISSING, default_factory=_MISSING, repr=True, compare=True):  # noqa: A002
+        def __init__(self, *, default=_MISSING, default_factory=_MISSING, init=True, repr=True, compare=True):  # noqa: A002 - the library's names
             self.name = ""
+            self.init = init
             self.default = default
             self.default_factory = default_factory
             self.repr = repr
@@ -46,16 +47,16 @@ else:
             said = {
                 key: getattr(one, key) for key in ("default", "default_factory") if getattr(one, key) is not _MISSING
             }
-            made = library.field(repr=one.repr, compare=one.compare, **said)
+            made = library.field(init=one.init, repr=one.repr, compare=one.compare, **said)
             made.name, made.type = one.name, owner.__annotations__.get(one.name)
             made._field_type = library._FIELD
             return made
 
     _STANDARD = _Standard()
 
-    def field(*, default=_MISSING, default_factory=_MISSING, repr=True, compare=True):  # noqa: A002
+    def field(*, default=_MISSING, default_factory=_MISSING, init=True, repr=True, compare=True):  # noqa: A002 - the library's names
         """As of `dataclasses`."""
-        return Field(default=default, default_factory=default_factory, repr=repr, compare=compare)
+        return Field(default=default, default_factory=default_factory, init=init, repr=repr, compare=compare)
 
     def dataclass(cls=None, /, *, frozen=False, eq=True, slots=False):
         """As of `dataclasses`; `slots` is for the type checker."""
@@ -70,7 +71,8 @@ else:
     def replace(value, /, **changes):
         """A new instance with some values changed."""
         known = getattr(type(value), _FIELDS)
-        return type(value)(**{name: getattr(value, name) for name in known if name not in changes}, **changes)
+        kept = {name: getattr(value, name) for name, one in known.items() if one.init and name not in changes}
+        return type(value)(**kept, **changes)
 
     def asdict(value):
         """Plain dictionaries of an instance and of all that it holds."""
@@ -101,7 +103,7 @@ else:
             _add_equality(cls, known, frozen=frozen)
         if frozen:
             cls.__setattr__ = cls.__delattr__ = _refuse
-        cls.__match_args__ = tuple(known)
+        cls.__match_args__ = tuple(name for name, one in known.items() if one.init)
         return cls
 
     def _own_field(cls, name):
@@ -114,10 +116,12 @@ else:
             else:
                 setattr(cls, name, one.default)
         if isinstance(one.default, (list, dict, set)):
-            raise ValueError(f"{cls.__name__}.{name} has a mutable default: use default_factory")  # noqa: TRY004
+            raise ValueError(f"{cls.__name__}.{name} has a mutable default: use default_factory")  # noqa: TRY004 - as the library
         return one
 
     def _make_init(cls, known):
+        late = {name: one.default_factory for name, one in known.items() if not one.init}
+        known = {name: one for name, one in known.items() if one.init}
         names = tuple(known)
         count = len(names)
         defaults = {name: one.default for name, one in known.items() if one.default is not _MISSING}
@@ -134,6 +138,9 @@ else:
                 values.update(kwargs)
             if len(values) < count:
                 _fill(self, names, defaults, factories)
+            for name, factory in late.items():
+                if factory is not _MISSING:
+                    values[name] = factory()
             if after:
                 self.__post_init__()
 

@@ -50,7 +50,7 @@ def make_dated(bundle: Bundle, name: str, password: Secret) -> bytes:
     Its encryption guards nothing to speak of: send it over TLS, with a password that is used once.
     """
     builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(_ITERATIONS)
-    dated = builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).hmac_hash(hashes.SHA1())  # noqa: S303
+    dated = builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).hmac_hash(hashes.SHA1())  # noqa: S303 - they read no other
     return _with_password(bundle, name, dated.build(password.reveal()))
 
 

@@ -19,9 +19,6 @@ from ci_acme.wire import Unreachable
 if TYPE_CHECKING:
     from ci_acme.settings import ShapedSettings  # pydantic, which the caller has loaded
 
-_PENDING: Final = "ci-acme/pending/1"
-_PENDING_FIELDS: Final = ("spec_digest", "authority", "account", "order")
-
 AGAIN: Final = "; run again: it is delivered without a new order"
 """Ends the fix of what fails after the certificate was issued."""
 
@@ -152,28 +149,6 @@ def metadata_of(text: object) -> Metadata | None:
         return None if document is None else Metadata.from_json(document)
     except ValueError:
         return None
-
-
-def pending_text(pending: PendingOrder) -> str:
-    """An order under way as JSON. It holds the key."""
-    document = {"schema": _PENDING, **{field: getattr(pending, field) for field in _PENDING_FIELDS}}
-    document["key"] = pending.key.reveal().decode("ascii")
-    if pending.certificate is not None:
-        document["certificate"] = pending.certificate.decode("ascii")
-    return json.dumps(document)
-
-
-def pending_of(text: object) -> PendingOrder | None:
-    """The inverse of `pending_text`; None for anything else."""
-    document = _object(text)
-    if document is None or document.get("schema") != _PENDING:
-        return None
-    fields = (*_PENDING_FIELDS, "key")
-    values = {field: document[field] for field in fields if isinstance(document.get(field), str)}
-    if len(values) < len(fields):
-        return None
-    key, certificate = Secret(values.pop("key").encode()), document.get("certificate")
-    return PendingOrder(**values, key=key, certificate=certificate.encode() if isinstance(certificate, str) else None)
 
 
 def _object(text: object) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ci_acme.hosts.environment import detect_environment
 
-__all__ = ["detect_ci", "detect_environment"]
+__all__ = ["detect_ci", "detect_environment", "may_have_identity"]
 
 _MARKERS = (
     ("github", "GITHUB_ACTIONS"),
@@ -17,6 +17,11 @@ _MARKERS = (
     ("jenkins", "JENKINS_URL"),
     ("buildkite", "BUILDKITE"),
 )
+
+
+def may_have_identity(environ: Mapping[str, str]) -> bool:
+    """Whether it is worth looking for an identity token of the job (`oidc`): a variable is called like one."""
+    return any("TOKEN" in name or "JWT" in name for name in environ)
 
 
 def detect_ci(environ: Mapping[str, str]) -> str | None:

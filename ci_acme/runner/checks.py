@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ci_acme.core.checks import CheckLine
 from ci_acme.errors import CiAcmeError, Interrupted
+from ci_acme.hosts import may_have_identity
 from ci_acme.ports import CertificateStore
 from ci_acme.runner.jobs import Job
 
@@ -24,7 +25,7 @@ def check(jobs: list[Job], services: Services, trust_policy: str | None = None) 
     from ci_acme.runner.proof_check import check_proofs
 
     lines: list[CheckLine] = []
-    if trust_policy is not None or any("TOKEN" in name or "JWT" in name for name in services.environ):
+    if trust_policy is not None or may_have_identity(services.environ):
         from ci_acme.runner.identity_check import check_identity
 
         _collect(lines, "token", "identity", check_identity(services, trust_policy))

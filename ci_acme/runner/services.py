@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ci_acme import registry
 from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError, Interrupted, StateError
+from ci_acme.hosts import may_have_identity
 from ci_acme.model.events import Event, Observer, Step, Warned
 from ci_acme.model.secret import Secret
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext, SecretSource
@@ -116,7 +117,7 @@ class Services:
     def look_who_asks(self) -> None:
         """Begin to verify the job's identity token beside other work, if it has one; at once, and never raises."""
         with self._lock:
-            if self._asker is None and any("TOKEN" in name or "JWT" in name for name in self.environ):
+            if self._asker is None and may_have_identity(self.environ):
                 from ci_acme.dns.background import Background
                 from ci_acme.hosts.verified import verified_identity
 

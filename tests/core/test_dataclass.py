@@ -114,6 +114,24 @@ def make_same(one: Any, **changes: Any) -> Any:
     return ours.replace(one, **changes)
 
 
+@BOTH
+def test_a_field_that_is_no_argument(kind: Any) -> None:
+    class Work:
+        name: str
+        todo: list[str] = kind.field(init=False)
+        done: list[str] = kind.field(init=False, default_factory=list)
+
+        def __post_init__(self) -> None:
+            self.todo = [self.name]
+
+    made: Any = kind.dataclass(Work)
+    assert made("a").todo == ["a"]
+    assert kind.replace(made("a"), name="b").todo == ["b"]
+    assert repr(made("a")).endswith("Work(name='a', todo=['a'], done=[])")
+    with pytest.raises(TypeError):
+        made("a", ["b"])
+
+
 def test_a_mutable_default_is_refused() -> None:
     with pytest.raises(ValueError, match="default_factory"):
 

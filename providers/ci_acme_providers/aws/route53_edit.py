@@ -6,9 +6,9 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field  # for init=False, which ours does not have
 from typing import Final
 
+from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import CiAcmeError, DnsError, DnsRefused, DnsUnreachable
 from ci_acme.ports import Deadline
 from ci_acme_providers.aws.faults import NOTHING_WRITTEN, Conflict

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
+from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.model.tags import MANAGED, from_tags, to_tags
@@ -31,9 +32,6 @@ from ci_acme_providers.aws.s3_objects import Bucket, Head
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
-    gives_back,
-    order_of,
-    order_text,
     password_of,
     rounds,
     tag_list,
@@ -90,7 +88,7 @@ class S3Store(AwsStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
-        return StoreCapabilities(holds_pending=self._settings.keep_order, returns_key=gives_back(self._shape))
+        return StoreCapabilities(holds_pending=self._settings.keep_order, returns_key=self._shape.returns_bundle)
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags say; the object is not read, and the right to read it is not needed."""
@@ -178,7 +176,7 @@ class S3Store(AwsStore):
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in an object of its own."""
         with self._errors(DeliveryError, "keep the order of", deadline, _OR_NOT):
-            self._bucket.put(self._key + ORDER_SUFFIX, order_text(pending).encode(), {})
+            self._bucket.put(self._key + ORDER_SUFFIX, pending_text(pending).encode(), {})
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         """What `stage` kept, as far as it can be read."""
@@ -189,7 +187,7 @@ class S3Store(AwsStore):
                 found = self._bucket.get(self._key + ORDER_SUFFIX)
         except AwsFault:
             return None
-        return order_of(found.body) if found else None
+        return pending_of(found.body) if found else None
 
     def unstage(self, *, deadline: Deadline) -> None:
         """Delete the order's object, with its versions."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import PendingOrder
 from ci_acme.ports import Deadline
-from ci_acme_providers.aws.store_base import order_of, order_text, rounds
+from ci_acme_providers.aws.store_base import rounds
 from ci_acme_providers.aws.store_faults import AwsFault
 
 _DESCRIPTION: Final = "The key of a certificate that ci-acme is about to get; deleted as soon as that is stored"
@@ -25,7 +26,7 @@ class OrderSecret:
 
     def keep(self, pending: PendingOrder, deadline: Deadline) -> None:
         """Durable when it returns. One that was deleted just now is waited for. Raises `AwsFault`."""
-        text = order_text(pending)
+        text = pending_text(pending)
         for _ in rounds(deadline, "secretsmanager:CreateSecret"):
             if self._put(text) or self._create(text):
                 return
@@ -36,7 +37,7 @@ class OrderSecret:
             answer = self._call("get_secret_value", SecretId=self._name)
         except AwsFault:
             return None
-        return order_of(str(answer.get("SecretString", "")))
+        return pending_of(str(answer.get("SecretString", "")))
 
     def remove(self) -> None:
         """For good; nothing there is success. Raises `AwsFault`."""

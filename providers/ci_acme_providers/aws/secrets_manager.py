@@ -31,7 +31,6 @@ from ci_acme_providers.aws.secret_versions import CURRENT, Secret, Versions, cur
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
-    gives_back,
     most_bytes,
     password_of,
     rounds,
@@ -69,7 +68,7 @@ class SecretsManagerStore(AwsStore):
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
         return StoreCapabilities(
-            holds_pending=self._settings.keep_order, returns_key=gives_back(self._shape), max_bytes=MOST_BYTES
+            holds_pending=self._settings.keep_order, returns_key=self._shape.returns_bundle, max_bytes=MOST_BYTES
         )
 
     def read(self, *, deadline: Deadline) -> StoreState:

@@ -30,7 +30,6 @@ from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
-    gives_back,
     most_bytes,
     password_of,
     rounds,
@@ -75,7 +74,7 @@ class SsmStore(AwsStore):
     def capabilities(self) -> StoreCapabilities:
         """No order under way: a parameter's name cannot be used again for 30 seconds after it was deleted."""
         return StoreCapabilities(
-            holds_pending=False, returns_key=gives_back(self._shape), max_bytes=self._settings.most
+            holds_pending=False, returns_key=self._shape.returns_bundle, max_bytes=self._settings.most
         )
 
     def read(self, *, deadline: Deadline) -> StoreState:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import random
 import re
 from collections.abc import Generator, Iterator, Mapping
@@ -25,8 +24,6 @@ from ci_acme_providers.aws.store_tags import shape_name
 _ROUNDS: Final = 12
 _PAUSE: Final = 0.2
 _LONGEST: Final = 5.0
-_ORDER: Final = "ci-acme/pending/1"
-_ORDER_FIELDS: Final = ("spec_digest", "authority", "account", "order")
 
 
 class AwsStore:
@@ -115,19 +112,12 @@ def value_of(bundle: Bundle, shape: Shape, name: str, password: Secret | None) -
 
 def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | None:
     """The inverse; None if it is something else, or does not hold the key."""
-    if not gives_back(shape):
+    if not shape.returns_bundle:
         return None
     try:
         return load(fields_of(value, shape), shape, password)
     except ValueError:
         return None
-
-
-def gives_back(shape: Shape) -> bool:
-    """Whether key, leaf and chain can be had out of a value again, to serve another store."""
-    parts = set(shape.fields.values())
-    whole = bool(parts & {"fullchain", "combined"}) or {"certificate", "chain"} <= parts
-    return "pkcs12" in parts or "combined" in parts or ("key" in parts and whole)
 
 
 def password_of(context: ProviderContext, reference: str | None) -> Secret | None:
@@ -155,33 +145,7 @@ def most_bytes(context: ProviderContext, shape: Shape) -> int:
     return estimate(shape, context.key or KeyType.RSA_4096, max(1, len(context.names)))
 
 
-# --- an order under way
-
-
-def order_text(pending: PendingOrder) -> str:
-    """An order under way as JSON; with its key, so it is a secret."""
-    document: dict[str, str] = {"schema": _ORDER, **{name: getattr(pending, name) for name in _ORDER_FIELDS}}
-    document["key"] = pending.key.reveal().decode("ascii")
-    if pending.certificate is not None:
-        document["certificate"] = pending.certificate.decode("ascii")
-    return json.dumps(document)
-
-
-def order_of(text: str | bytes) -> PendingOrder | None:
-    """The inverse of `order_text`; None for anything else."""
-    try:
-        document: Any = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(document, Mapping) or document.get("schema") != _ORDER:
-        return None
-    values = {name: document.get(name) for name in (*_ORDER_FIELDS, "key")}
-    if not all(isinstance(value, str) and value for value in values.values()):
-        return None
-    certificate = document.get("certificate")
-    key = Secret(str(values.pop("key")).encode())
-    fields = {name: str(value) for name, value in values.items()}
-    return PendingOrder(**fields, key=key, certificate=certificate.encode() if isinstance(certificate, str) else None)
+# --- tags
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

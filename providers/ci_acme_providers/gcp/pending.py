@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import PendingOrder
-from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline
 from ci_acme_providers.gcp import secret_fields
 from ci_acme_providers.gcp.config import PENDING_SUFFIX
 from ci_acme_providers.gcp.secrets_api import Secrets
 
-_SCHEMA: Final = "ci-acme/pending/1"
-_FIELDS: Final = ("spec_digest", "authority", "account", "order")
-
 
 def keep(api: Secrets, name: str, order: PendingOrder, new: Mapping[str, Any], deadline: Deadline) -> None:
     """Store an order; `new` is what the secret is made of if there is none yet."""
-    document = {
-        "schema": _SCHEMA,
-        **{field: getattr(order, field) for field in _FIELDS},
-        "key": order.key.reveal().decode("ascii"),
-        "certificate": order.certificate.decode("ascii") if order.certificate is not None else None,
-    }
     place = f"{name}{PENDING_SUFFIX}"
     if api.get(place, deadline) is None:
         api.create(place, new, deadline)
-    api.add(place, json.dumps(document).encode(), deadline, None)
+    api.add(place, pending_text(order).encode(), deadline, None)
 
 
 def kept(api: Secrets, name: str, deadline: Deadline) -> PendingOrder | None:
@@ -36,16 +26,7 @@ def kept(api: Secrets, name: str, deadline: Deadline) -> PendingOrder | None:
     version = api.access(f"{name}{PENDING_SUFFIX}", "latest", deadline)
     if version is None or version.payload is None:
         return None
-    try:
-        document = json.loads(version.payload.reveal())
-        if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
-            return None
-        values = {field: str(document[field]) for field in _FIELDS}
-        key = Secret(document["key"].encode("ascii"))
-        certificate = document.get("certificate")
-        return PendingOrder(**values, key=key, certificate=certificate.encode("ascii") if certificate else None)
-    except (ValueError, KeyError, AttributeError, RecursionError):
-        return None
+    return pending_of(version.payload.reveal())
 
 
 def forget(api: Secrets, name: str, deadline: Deadline) -> None:

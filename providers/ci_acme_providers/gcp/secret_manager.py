@@ -51,7 +51,9 @@ class SecretManagerStore:
     def capabilities(self) -> StoreCapabilities:
         """It gives the key back if the shape holds key and certificate."""
         return StoreCapabilities(
-            holds_pending=self._settings.hold_orders, returns_key=_whole(self._settings.made), max_bytes=MAX_BYTES
+            holds_pending=self._settings.hold_orders,
+            returns_key=self._settings.made.returns_bundle,
+            max_bytes=MAX_BYTES,
         )
 
     # --- reading
@@ -353,13 +355,6 @@ class SecretManagerStore:
             raise store_fault(
                 kind, error, doing, needed=needed, on=f"the secret {self._settings.name}", again=again
             ) from None
-
-
-def _whole(shape: shapes.Shape) -> bool:
-    """Whether key and chain can be had back out of the shape."""
-    parts = set(shape.fields.values())
-    public = "fullchain" in parts or {"certificate", "chain"} <= parts
-    return bool(parts & {"combined", "pkcs12"}) or ("key" in parts and public)
 
 
 def _overtaken(error: Exception) -> bool:

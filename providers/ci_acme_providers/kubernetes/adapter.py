@@ -10,6 +10,7 @@ from typing import Any, Final
 from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
+from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.ports import (
     Absent,
@@ -21,7 +22,7 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.shaped import Refused, ShapedStore, metadata_of, pending_of, pending_text
+from ci_acme.shaped import Refused, ShapedStore, metadata_of
 from ci_acme_providers.kubernetes.config import PENDING_SUFFIX, KubernetesSettings
 from ci_acme_providers.kubernetes.faults import grant
 from ci_acme_providers.kubernetes.objects import MANAGER, Conflict, Found, Secrets

@@ -12,6 +12,7 @@ from typing import Final
 from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
+from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.tags import from_tags, to_tags
 from ci_acme.ports import (
@@ -24,7 +25,7 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.shaped import Refused, ShapedStore, metadata_of, pending_of, pending_text
+from ci_acme.shaped import Refused, ShapedStore, metadata_of
 from ci_acme_providers.vault.config import OWN_FIELD, VaultSettings
 from ci_acme_providers.vault.faults import rule
 from ci_acme_providers.vault.kv import CasMismatch, Key, Kv, NotReadable, Version, capabilities, dump, go_seconds
