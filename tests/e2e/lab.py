@@ -134,7 +134,7 @@ class Lab:
 
     def orders(self) -> int:
         """Orders that the CA has seen."""
-        return self.pebble.request_counts()["/order-plz"]
+        return self.pebble.orders()
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 90) -> Ran:

@@ -32,8 +32,11 @@ def test_a_certificate_then_a_kept_one_and_public_facts_for_later_jobs(project: 
     until = f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
     assert f"later   > true until {until}" in ran.log
     dotenv = project.artifact("ci-acme", ".gitlab-ci-reports/dotenv/ci-acme.env").read_text()
-    assert dotenv == f"CI_ACME_CHANGED=true\nCI_ACME_NOT_AFTER={until}\nCI_ACME_SERIAL={leaf.serial_number:x}\n"
-    assert json.loads(project.artifact("ci-acme", "ci-acme-report.json").read_text())["exit_code"] == 0
+    report = json.loads(project.artifact("ci-acme", "ci-acme-report.json").read_text())
+    serial = report["certificates"][0]["serial"]
+    assert int(serial, 16) == leaf.serial_number
+    assert dotenv == f"CI_ACME_CHANGED=true\nCI_ACME_NOT_AFTER={until}\nCI_ACME_SERIAL={serial}\n"
+    assert report["exit_code"] == 0
     assert "nothing is left of earlier runs" in ran.log, "after_script"
     ran = project.run()
     assert ran.status == 0, ran.log

@@ -18,6 +18,7 @@ from tests.servers.process import Server
 from tests.servers.tls import tls_files
 from tests.servers.tools import find
 
+_ISSUED: Final = re.compile(r"Issued certificate serial ([0-9a-f]+) ")
 _REQUEST: Final = re.compile(r"(GET|HEAD|POST) (/\S*) -> calling handler")
 DEFAULT_PROFILES: Final = {"default": {"description": "90 days", "validityPeriod": 7776000}}
 
@@ -143,6 +144,23 @@ class Pebble(Server):
     def request_counts(self) -> Counter[str]:
         """How often each handler was called."""
         return Counter(path for _method, path in self.requests())
+
+    @staticmethod
+    def misses_certid(serial: int) -> bool:
+        """Whether Pebble does not know a certificate by its CertID, so that it refuses to see it replaced.
+
+        Where DER puts a zero before the serial number (one in 256), RFC 9773 section 4.1 has the zero and Pebble's
+        index has not. The order is then sent once more, without `replaces`.
+        """
+        return serial.bit_length() % 8 == 0
+
+    def misses_a_certid(self) -> bool:
+        """Whether there is such a certificate among all that it issued."""
+        return any(self.misses_certid(int(serial, 16)) for serial in _ISSUED.findall(self.log()))
+
+    def orders(self) -> int:
+        """Orders that were asked for; without those that it refused where it `misses_a_certid`."""
+        return self.log().count("Added order") if self.misses_a_certid() else self.request_counts()["/order-plz"]
 
     # the management interface
 
