@@ -292,6 +292,19 @@ def test_options_load_no_pydantic() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_a_config_is_checked_without_a_look_at_every_installed_package(small: str, tmp_path: Path) -> None:
+    config = tmp_path / "ci-acme.yaml"
+    config.write_text(small)
+    paths = [path for path in sys.path if path]
+    code = (
+        f"import sys; sys.path[:0] = {paths!r}; from ci_acme.cli.app import run; "
+        f"status = run(['config', 'validate', '--config', {str(config)!r}]); "
+        "print(status, [m for m in ('pydantic', 'importlib.metadata') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "0 ['pydantic']"
+
+
 def test_options_are_read_by_name_and_variable() -> None:
     said = read_options(
         {"domain": ["a.example,b.example", "c.example"], "agree_terms": True, "unknown": 1, "store": ["file:a b"]},
