@@ -102,7 +102,7 @@ class Dialer:
 
         def look_up() -> None:
             try:
-                answer.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+                answer.extend(socket.getaddrinfo(host_bytes(host), port, type=socket.SOCK_STREAM))
             except OSError as error:
                 answer.append(error)
             done.set()
@@ -166,7 +166,7 @@ class Connection(http.client.HTTPConnection):
         if self._tls is not None:
             self.sock = self._tls.wrap_socket(
                 cast("socket.socket", self.sock),
-                server_hostname=self._origin,
+                server_hostname=host_bytes(self._origin),
                 do_handshake_on_connect=False,
                 # An answer whose end is the end of the connection is whole only with a closure alert (RFC 9112 9.8).
                 suppress_ragged_eofs=False,
@@ -224,6 +224,11 @@ class Connection(http.client.HTTPConnection):
     def _go_on(self) -> None:
         if self._dialer.stopped.is_set():
             raise ConnectionAbortedError("stopped")
+
+
+def host_bytes(host: str) -> str | bytes:
+    """A host as `socket` and `ssl` take it without importing Python's IDNA tables, which costs a run 2 ms."""
+    return host.encode("ascii") if host.isascii() else host
 
 
 def _left(ends: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from ci_acme.connect import host_bytes
 from ci_acme.dns.ask import Server
 from ci_acme.errors import ConfigError
 from ci_acme.model.names import split_host_port
@@ -27,7 +28,7 @@ def parse_servers(text: str, over_https: Callable[[str], Server] | None = None) 
         return [over_https(text)]
     try:
         host, port = split_host_port(text, 53)
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(host_bytes(host), port, type=socket.SOCK_DGRAM)
     except (ValueError, OSError) as error:
         raise ConfigError(f"the name server {text!r} cannot be used: {error}", fix=_FIX) from None
     return list(dict.fromkeys(Server(str(address[0]), port) for *_, address in found))

@@ -17,7 +17,6 @@ from ci_acme.ca.scope import Scope
 from ci_acme.connect import is_loopback
 from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
-from ci_acme.runner.external import external_account
 from ci_acme.runner.flight import lease
 from ci_acme.runner.key_file import KeyFile
 from ci_acme.runner.rotation import refuse_shared_key, settle
@@ -105,7 +104,11 @@ class Authorities:
         Raises `SecretError`, `AccountError`, `Interrupted`.
         """
         section = self._services.authority(name).external_account
-        return None if section is None else external_account(section, self._services)
+        if section is None:
+            return None
+        from ci_acme.runner.external import external_account  # few need it, and it is a millisecond
+
+        return external_account(section, self._services)
 
     def lost_orders(self, name: str) -> LostOrders:
         """The orders of our account at a CA that no run remembers."""
