@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import subprocess
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from ci_acme.clock import SystemClock
 from ci_acme.errors import Interrupted
 from ci_acme.model.events import Event, Warned
 from ci_acme.ports import Challenge, Deadline, Signer
+from tests.servers.pebble import Pebble
 
 UTC = dt.timezone.utc
 BASE = "https://ca.example"
@@ -386,15 +386,6 @@ class Tls:
 
 
 @dataclass
-class Pebble:
-    """A running Pebble."""
-
-    directory: str
-    management: str
-    process: subprocess.Popen[bytes]
-
-
-@dataclass
 class Session:
     """A client of a real CA, and everything that it did on the wire and told."""
 
@@ -411,10 +402,10 @@ class Session:
         return [event.text for event in self.events if isinstance(event, Warned)]
 
 
-def session(directory: str, tls: Tls, signer: Signer | None = None) -> Session:
+def session(pebble: Pebble, signer: Signer | None = None) -> Session:
     """A client with its own connections; close `pool` after use."""
     records: list[RequestRecord] = []
-    pool = HttpsPool(ca_bundle=tls.certificate, observe=records.append)
+    pool = HttpsPool(ca_bundle=pebble.ca_bundle, observe=records.append)
     clock = SystemClock()
-    client = AcmeClient(directory, signer or LocalSigner(generate_key()), http=pool, clock=clock)
+    client = AcmeClient(pebble.directory_url, signer or LocalSigner(generate_key()), http=pool, clock=clock)
     return Session(client, pool, clock, records)

@@ -18,8 +18,8 @@ from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.trouble import StaleConnection, TlsFailure
 from ci_acme.connect import Connection, Dialer
 from ci_acme.errors import CaProtocolError, CaUnreachable, ConfigError, Interrupted
-from tests.ca.conftest import free_port
 from tests.ca.support import Tls
+from tests.servers.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Talk = Callable[[Any], None]

@@ -18,8 +18,10 @@ from ci_acme.errors import AccountError, ChallengeFailed, Interrupted, OrderRefu
 from ci_acme.model.material import KeyType
 from ci_acme.model.names import challenge_name
 from ci_acme.model.secret import Secret
-from tests.ca.conftest import EAB_KEY, free_port
-from tests.ca.support import NoDns, Pebble, Session
+from tests.ca.conftest import EAB_KEY
+from tests.ca.support import NoDns, Session
+from tests.servers.pebble import Pebble
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 
@@ -168,7 +170,7 @@ def test_terms_are_never_agreed_to_by_default(pebble: Pebble, open_session: Open
 
 
 def test_external_account_binding(start_pebble: Start, open_session: Open) -> None:
-    pebble = start_pebble(eab=True)
+    pebble = start_pebble(eab={"kid-1": EAB_KEY})
     session = open_session(pebble, register=False)
     client = session.client
     with pytest.raises(AccountError, match="wants an external account"):
@@ -314,7 +316,7 @@ def test_resume_of_what_cannot_be_used(pebble: Pebble, open_session: Open) -> No
 
 
 def test_a_failed_validation_says_what_the_ca_saw(start_pebble: Start, open_session: Open) -> None:
-    session = open_session(start_pebble(resolver=f"127.0.0.1:{free_port()}"))
+    session = open_session(start_pebble(dns_server=f"127.0.0.1:{free_port()}"))
     with pytest.raises(ChallengeFailed, match=r"f\d\.example\.com: ") as raised:
         issue(session, "f1.example.com", "f2.example.com")
     failed = raised.value.details["challenges"]

@@ -16,7 +16,8 @@ from ci_acme.ca.revocation import revoke_by_account, revoke_by_key
 from ci_acme.ca.rollover import change_key, which_account
 from ci_acme.errors import AccountError, CaError
 from ci_acme.model.material import KeyType
-from tests.ca.support import NoDns, Pebble, Session
+from tests.ca.support import NoDns, Session
+from tests.servers.pebble import Pebble
 
 pytestmark = pytest.mark.servers
 

@@ -21,9 +21,10 @@ from ci_acme.errors import (
     Interrupted,
     StateError,
 )
-from tests.ca.conftest import free_port
-from tests.ca.support import NoDns, Pebble, Session, fake
+from tests.ca.support import NoDns, Session, fake
 from tests.ca.test_pebble import Open, Start
+from tests.servers.pebble import Pebble
+from tests.servers.ports import free_port
 
 NAMES = ("*.u.example.com", "u.example.com")
 pytestmark = pytest.mark.servers
@@ -105,7 +106,7 @@ def test_what_cannot_be_given_up_is_said_and_no_error(pebble: Pebble, open_sessi
 
 def test_a_name_that_fails_in_an_order_gone_on_with_is_an_error(start_pebble: Start, open_session: Open) -> None:
     """A new order in the same run would fail in the same way, and cost one more of the CA's patience."""
-    session = open_session(start_pebble(resolver=f"127.0.0.1:{free_port()}"))
+    session = open_session(start_pebble(dns_server=f"127.0.0.1:{free_port()}"))
     url, _ = leave(session, CaUnreachable("x"), ("f.example.com",))
     with pytest.raises(ChallengeFailed):
         go_on(session, url, ("f.example.com",))

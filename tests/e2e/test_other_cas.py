@@ -102,7 +102,7 @@ def test_a_kept_and_a_renewed_certificate(ca: Any, lab: Lab) -> None:
     assert kept.certificate["requests"]["acme"] == (1 if ca.kind.renewal_info else 0)
     renewed = lab.issue("--force")
     assert renewed.status == 0, renewed.stderr
-    assert "ordered without naming" not in renewed.stderr
+    assert "ordered without naming" not in renewed.stderr or Pebble.misses_certid(first.serial_number)
     assert check_store(lab.store, lab.web["names"]).serial_number != first.serial_number
 
 
