@@ -134,6 +134,7 @@ class Connection(http.client.HTTPConnection):
         self._dialer = dialer
         self._dialing: socket.socket | None = None
         self._ends = 0.0
+        self._held: list[bytes] | None = None
         self.answered = False
         self.proxy = proxy.netloc.rpartition("@")[2] if proxy else None
         if proxy is None:
@@ -152,10 +153,24 @@ class Connection(http.client.HTTPConnection):
         self.timeout = _left(ends)
         if self.sock is not None:
             self._bound()
-        self.request(method, target, body=body, headers=dict(headers))
+        self._held = []
+        try:
+            self.request(method, target, body=body, headers=dict(headers))
+        finally:
+            whole, self._held = b"".join(self._held), None
+        self.send(whole)
         answer = self.getresponse()
         self.answered = True
         return answer
+
+    def send(self, data: Any) -> None:
+        """As of `http.client`, which would send the head of a request and its body apart: two records of TLS, two
+        packets, and a server that wakes up twice. While a request is put together it is held.
+        """
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
 
     def connect(self) -> None:
         """TCP (with TCP_NODELAY), the proxy's tunnel, TLS.

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -206,6 +207,7 @@ class HttpsPool:
             raise Interrupted("interrupted", fix="run the same command again")
 
 
+@lru_cache(maxsize=1024)  # each request looks at its URL in several places
 def split_url(url: str) -> SplitResult:
     """The parts of a URL that the engine may talk to. Raises `CaProtocolError` for anything but https or loopback."""
     shown = url[:MAX_SHOWN]

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from ci_acme import dnswire
 from ci_acme.dns.ask import Server
+from tests.servers.ports import free_port
+from tests.servers.tools import find
 
 ZONE_FILE = """$TTL 300
 @ IN SOA ns1.{zone}. hostmaster.{zone}. 1 3600 600 86400 60
@@ -25,21 +27,6 @@ ZONE_FILE = """$TTL 300
 SECRET = base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER_SECRET = base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
 POLICY = "grant {key} zonesub TXT;"
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port that is free for UDP and TCP."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind((address, 0))
-            port = tcp.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                try:
-                    udp.bind((address, port))
-                except OSError:
-                    continue
-                return int(port)
-    raise RuntimeError("no free port")
 
 
 class Bind:
@@ -108,7 +95,7 @@ controls {{ }};
         path.write_text(config)
         log = (self.directory / "named.log").open("ab")
         with log:
-            self._process = subprocess.Popen(["named", "-g", "-n", "1", "-c", str(path)], stderr=log, stdout=log)
+            self._process = subprocess.Popen([find("named"), "-g", "-n", "1", "-c", str(path)], stderr=log, stdout=log)
         self._wait()
         return self
 

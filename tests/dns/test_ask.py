@@ -18,7 +18,8 @@ from ci_acme.dns.ask import Answer, Asker, Failed, Failure, Question, Server
 from ci_acme.dns.batch import Race, ask, ask_all
 from ci_acme.errors import Interrupted
 from ci_acme.ports import Deadline
-from tests.dns.servers import Bind, Stub, forward, free_port
+from tests.dns.servers import Bind, Stub, forward
+from tests.servers.ports import free_port
 
 CLOCK = SystemClock()
 StubMaker = Callable[..., Stub]

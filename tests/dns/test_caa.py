@@ -19,7 +19,8 @@ from ci_acme.dns.caa import RelevantCaa
 from ci_acme.dns.engine import DnsEngine
 from ci_acme.errors import CaaUnanswered, DnssecBroken
 from tests.dns.rig import engine, entry
-from tests.dns.servers import Bind, Stub, checking_disabled, forward, free_port, negative, refuse
+from tests.dns.servers import Bind, Stub, checking_disabled, forward, negative, refuse
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 MakeBind = Callable[..., Bind]

@@ -16,7 +16,8 @@ from ci_acme.errors import (
     ZoneNotFound,
 )
 from tests.dns.rig import Run, challenges, engine, entry
-from tests.dns.servers import Bind, free_port
+from tests.dns.servers import Bind
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 

@@ -28,8 +28,9 @@ from tests.clouds.api import lose_reply, refuse
 from tests.dns.doh import Doh
 from tests.dns.rig import Run, challenges, entry
 from tests.dns.rig import engine as make_engine
-from tests.dns.servers import SECRET, Bind, Stub, forward, free_port, negative
+from tests.dns.servers import SECRET, Bind, Stub, forward, negative
 from tests.dns.servers import refuse as dns_refuse
+from tests.servers.ports import free_port
 from tests.servers.tls import tls_files
 
 pytestmark = pytest.mark.servers

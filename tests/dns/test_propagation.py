@@ -17,7 +17,8 @@ from ci_acme.errors import DnsPropagationTimeout, DnsUnreachable, Interrupted
 from ci_acme.model.events import Event, Waiting, Warned
 from ci_acme.ports import Deadline
 from tests.dns.rig import Run, challenges, engine, entry
-from tests.dns.servers import Bind, Stub, forward, free_port
+from tests.dns.servers import Bind, Stub, forward
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 StubMaker = Callable[..., Stub]

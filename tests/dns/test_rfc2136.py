@@ -22,7 +22,8 @@ from ci_acme.errors import (
 )
 from ci_acme.ports import Clock, Deadline, DnsProvider, TxtValue, Zone
 from tests.dns.rig import provider
-from tests.dns.servers import Bind, Stub, forward, free_port
+from tests.dns.servers import Bind, Stub, forward
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 ZONE = Zone("ci.test", "ci.test")

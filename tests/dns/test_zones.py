@@ -18,7 +18,8 @@ from ci_acme.dns.zones import Authority, Directory
 from ci_acme.errors import ConfigError, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from tests.dns.rig import Run, challenges, engine, entry
-from tests.dns.servers import Bind, Stub, forward, free_port, negative
+from tests.dns.servers import Bind, Stub, forward, negative
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 

@@ -22,8 +22,8 @@ from ci_acme_providers.acmedns.config import AcmeDnsSettings
 from ci_acme_providers.acmedns.permissions import policies
 from tests.clouds.acmedns import AcmeDnsApi, Registration
 from tests.clouds.api import Answer, Call, commit_then, lose_call, lose_reply, refuse
-from tests.dns.servers import free_port
 from tests.providers.support import SteppedClock, soon
+from tests.servers.ports import free_port
 
 ZONE = Zone("auth.test", "auth.test")
 ONE, TWO, THREE, FOUR = (letter * 43 for letter in "ABCD")
