@@ -1,7 +1,7 @@
 # One word each. Everything a target needs is set up by itself, outside the checkout, and is quick the second time.
 #   make test ARGS='-k zones -x'    passes arguments on (test, bench, demo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint format bench docs dev servers clean
+.PHONY: help demo test explore crash lint format bench docs dev servers clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -15,6 +15,9 @@ demo:  ## the main job on this machine alone, with an embedded CA and DNS server
 
 test:  ## all tests, on real servers
 	@venv=$$(scripts/environment test) && scripts/test-servers && "$$venv/bin/python" -m pytest -n 2 $(ARGS)
+
+explore:  ## the property tests with new examples, a thousand each (make test takes the same ones every time)
+	@venv=$$(scripts/environment test) && scripts/test-servers && HYPOTHESIS_PROFILE=explore "$$venv/bin/python" -m pytest -n 2 -m hypothesis --timeout 1200 $(ARGS)
 
 crash:  ## SIGKILL at every step that a run waits for (make test tries a part); prints the numbers
 	@venv=$$(scripts/environment test) && scripts/test-servers && "$$venv/bin/python" -m tests.e2e.crash $(ARGS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import process
 from tests.servers.bind import KEY, OTHER_KEY, OTHER_SECRET, SECRET, Bind
@@ -15,6 +17,11 @@ from tests.servers.pebble import Pebble
 from tests.servers.postgres import Postgres
 from tests.servers.powerdns import PowerDns
 from tests.servers.tools import ToolMissing, find
+
+# The same examples every time, so that a commit is green or is not; `make explore` looks for new ones.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 _NEEDED = ("pebble", "step-ca", "acme2certifier-python", "named", "pdns_server", "postgres")
 ZONE, OTHER_ZONE = "example.test", "second.test"

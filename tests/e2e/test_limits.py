@@ -211,7 +211,10 @@ def test_a_hundred_thousand_rows_do_not_slow_a_plan(lab: Lab, kind: str, request
         assert lab.issue().status == 0
         empty = min(timed(lab) for _ in range(3))
         fill()
-        assert min(timed(lab) for _ in range(3)) < 1.5 * empty + 0.05  # what a busy machine does to one of two minima
+        times: list[float] = []
+        while len(times) < 20 and not (times and min(times) < 1.5 * empty):  # a busy machine has quiet moments, too
+            times.append(timed(lab))
+        assert min(times) < 1.5 * empty, times
         assert lab.run("inventory").status == 0
 
 
