@@ -1,6 +1,7 @@
 """Runs the product in a child process for each line of stdin, with everything imported already.
 
-A line is a JSON object: `directory`, `environ`, `arguments`, `output` (a path without its ending for .out and .err),
+A line is a JSON object: `directory`, `environ`, `arguments` (of the product; or `state` and a URL, to see what is in
+the state), `output` (a path without its ending for .out and .err),
 `forgetful` (stores hold no key before it is issued), `log` (where steps are listed), `at` and `what` (see
 `Steps`). The answer is a line with the exit status, negative if it was killed by a signal.
 """
@@ -30,6 +31,9 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _become(task)
+            if task["arguments"][0] == "state":
+                _show_state(task["arguments"][1])
+                os._exit(0)
             steps = Steps(task.get("log") and Path(task["log"]), task.get("at"), task.get("what", "kill"))
             steps.install()
             if task["forgetful"]:
@@ -43,6 +47,17 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
+
+
+def _show_state(url: str) -> None:
+    """Print the names of everything in it."""
+    from ci_acme.clock import SystemClock
+    from ci_acme.state.engine import open_state
+
+    engine = open_state(url, clock=SystemClock())
+    sys.stdout.write("".join(f"{name}\n" for name in [*engine.list(""), *engine.streams("")]))
+    sys.stdout.flush()
+    engine.close()
 
 
 def _become(task: dict[str, Any]) -> None:

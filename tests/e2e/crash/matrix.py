@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.lab import ROOT, ZONE, Lab, check_store
 from tests.servers.bind import Bind
+from tests.servers.buckets import BUCKET, Buckets
 from tests.servers.pebble import Pebble
+from tests.servers.postgres import Postgres
 
 _EXPECTED = re.compile(
     r"ci-acme\.yaml|\.ci-acme/(account\.pem|state\.db)|(certs|copies)/web/(privkey|cert|chain|fullchain|metadata)\.\w+"
@@ -25,8 +26,11 @@ SCENARIOS = {
     "renewal": "a certificate is replaced by one with one name more, in two stores",
     "sealed": "no store can hold a key before it is issued: it is sealed in the state",
     "full": "no kill: the disk of the state is full from this step on",
+    "postgres": "the state is in PostgreSQL",
+    "bucket": "the state is in a bucket (S3)",
     "gone": "no kill: the files of the state are removed at this step",
 }
+PlaceState = Callable[[str], tuple[str, dict[str, str]]]
 _KILLED = -9
 # The lease of a dead run is anybody's: the next order of that certificate takes it.
 _REMEMBERED = ("account/", "budget/", "lease/", "ledger/", "inventory/")
@@ -74,8 +78,15 @@ class Matrix:
     """One CA, one name server and one driver; every point has a directory and a name of its own."""
 
     def __init__(
-        self, directory: Path, pebble: Pebble, bind: Bind, driver: subprocess.Popen[str], scenario: str
+        self,
+        directory: Path,
+        pebble: Pebble,
+        bind: Bind,
+        driver: subprocess.Popen[str],
+        scenario: str,
+        place_state: PlaceState | None = None,
     ) -> None:
+        self._place_state = place_state
         self._scenario = scenario
         self._directory = directory
         self._pebble = pebble
@@ -137,6 +148,9 @@ class Matrix:
             lab.write()
             assert self._run(lab, ["issue"]) == 0, self._said(lab)
             lab.web["names"] = self._names(lab)
+        if self._place_state is not None:
+            lab.config["state"], variables = self._place_state(directory.name)
+            lab.variables |= variables
         if self._scenario == "sealed":
             lab.config["state_key"] = "env:STATE_KEY"
         lab.write()
@@ -162,6 +176,11 @@ class Matrix:
         self._driver.stdin.flush()
         return int(self._driver.stdout.readline())
 
+    def _state(self, lab: Lab) -> list[str]:
+        """The names of all that the state holds."""
+        assert self._run(lab, ["state", lab.config.get("state", "sqlite:.ci-acme/state.db")]) == 0
+        return lab.directory.with_suffix(".out").read_text().splitlines()
+
     @staticmethod
     def _said(lab: Lab) -> str:
         return lab.directory.with_suffix(".err").read_text()[-2000:]
@@ -177,7 +196,7 @@ class Matrix:
         if left:
             yield f"records left: {left}"
             self._bind.update(ZONE, delete=[f"{name}. 60 TXT {data}" for name, data in left])
-        yield from (f"state left: {what}" for what in _state(lab))
+        yield from (f"state left: {what}" for what in self._state(lab) if not what.startswith(_REMEMBERED))
         files = [path.relative_to(lab.directory).as_posix() for path in lab.directory.rglob("*") if path.is_file()]
         yield from (f"file left: {name}" for name in files if not _EXPECTED.fullmatch(name))
 
@@ -197,37 +216,36 @@ class Matrix:
         return problems
 
 
-def _state(lab: Lab) -> list[str]:
-    """What the state still holds, but for what it is to remember."""
-    if not (lab.directory / ".ci-acme" / "state.db").exists():
-        return []
-    database = sqlite3.connect(lab.directory / ".ci-acme" / "state.db")
-    try:
-        names = [name for (name,) in database.execute("SELECT key FROM entries UNION SELECT stream FROM records")]
-        return [name for name in names if not name.startswith(_REMEMBERED)]
-    finally:
-        database.close()
-
-
 @contextmanager
 def laboratory(directory: Path, scenario: str) -> Iterator[Matrix]:
     """A matrix with servers and a driver of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     points = directory / "points"
     points.mkdir()
-    with (
-        Bind(directory / "bind", {ZONE: []}) as bind,
-        Pebble(directory / "pebble", dns_server=bind.address) as pebble,
-        subprocess.Popen(
+    with ExitStack() as stack:
+        bind = stack.enter_context(Bind(directory / "bind", {ZONE: []}))
+        pebble = stack.enter_context(Pebble(directory / "pebble", dns_server=bind.address))
+        driver = subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.crash.driver"],
             cwd=ROOT,
             env=Lab(points, pebble, bind).environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        ) as driver,
-    ):
-        yield Matrix(points, pebble, bind, driver, scenario)
+        )
+        place_state = _state_elsewhere(scenario, directory, stack)
+        yield Matrix(points, pebble, bind, stack.enter_context(driver), scenario, place_state)
+
+
+def _state_elsewhere(scenario: str, directory: Path, stack: ExitStack) -> PlaceState | None:
+    """Where the state of a point is, if it is in no file: a URL, and variables of the environment."""
+    if scenario == "postgres":
+        server = stack.enter_context(Postgres(directory / "postgres"))
+        return lambda name: (server.create_database(name), {})
+    if scenario == "bucket":
+        buckets = stack.enter_context(Buckets("s3"))
+        return lambda name: (f"s3://{BUCKET}/{name}", buckets.environment())
+    return None
 
 
 def places(steps: Sequence[str]) -> list[str]:

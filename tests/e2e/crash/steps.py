@@ -21,10 +21,13 @@ from urllib.parse import urlsplit
 from ci_acme.ca.http import HttpsPool
 from ci_acme.clock import SystemClock
 from ci_acme.dns.links import Link
+from ci_acme.state import pglink
+from ci_acme.wire import Wire
 from ci_acme_providers.files import slot
 from ci_acme_providers.rfc2136 import adapter
 
 _SYSTEM_CALLS = ("fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir")
+_ENGINES = ("sqlite.py", "postgres.py", "pglink.py", "objects.py", "chains.py", "segments.py", "bucket.py", "clock.py")
 _OURS = re.compile(r"[/\\](?:ci_acme|ci_acme_providers)[/\\]")
 
 
@@ -53,6 +56,9 @@ class Steps:
         self._wrap(Link, "send_tcp", lambda *_: "dns query over tcp")
         self._wrap(SystemClock, "sleep", lambda *_: f"sleep {_caller()}")
         self._wrap(HttpsPool, "request", lambda _, method, url: f"{method} {_handler(url)}")
+        self._wrap(pglink.Link, "read", lambda *_: f"select {_caller()}")
+        self._wrap(pglink.Link, "transact", lambda *_: f"transaction {_caller()}")
+        self._wrap(Wire, "send", lambda _, request: f"{request.method} object {_caller()}")
         self._wrap_commits()
 
     def _wrap(self, owner: Any, name: str, label: Callable[..., str]) -> None:
@@ -114,6 +120,6 @@ def _caller() -> str:
     while frame.f_back is not None:
         frame = frame.f_back
         name = frame.f_code.co_filename
-        if _OURS.search(name) and not name.endswith(("sqlite.py", "clock.py")):
+        if _OURS.search(name) and not name.endswith(_ENGINES):
             return f"{Path(name).stem}.{frame.f_code.co_name}"
     return "?"
