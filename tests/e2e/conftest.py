@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.lab import ZONE, Lab
+from ci_acme.sandbox import SandboxCa
+from tests.e2e.lab import ZONE, Lab, SandboxLab
 from tests.servers.bind import KEY, OTHER_KEY, OTHER_SECRET, SECRET, Bind
 from tests.servers.pebble import Pebble
 
@@ -45,6 +46,18 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
 def lab(make_lab: MakeLab) -> Lab:
     """The usual laboratory."""
     return make_lab()
+
+
+@pytest.fixture
+def sandbox_lab(tmp_path: Path) -> Iterator[SandboxLab]:
+    """A laboratory whose CA is the sandbox, which goes wrong on demand."""
+    with (
+        Bind(_folder(tmp_path, "bind"), {ZONE: []}) as bind,
+        SandboxCa(dns_server=bind.address, directory=_folder(tmp_path, "ca")) as ca,
+    ):
+        lab = SandboxLab(_folder(tmp_path, "work"), ca, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
+        lab.ca = ca
+        yield lab
 
 
 def _folder(tmp_path: Path, name: str) -> Path:

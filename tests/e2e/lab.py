@@ -15,6 +15,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from ci_acme.sandbox import SandboxCa
 from tests.servers.bind import KEY, OTHER_SECRET, SECRET, Bind
 from tests.servers.pebble import Pebble
 
@@ -135,6 +136,25 @@ class Lab:
     def orders(self) -> int:
         """Orders that the CA has seen."""
         return self.pebble.orders()
+
+
+class SandboxLab(Lab):
+    """The sandbox CA in place of Pebble: it counts by kind of request, and goes wrong on demand."""
+
+    ca: SandboxCa
+
+    def orders(self) -> int:
+        """Orders that the CA has made."""
+        return self.ca.log.counts([201])["newOrder"]
+
+    def asked(self) -> int:
+        """Requests for renewal information."""
+        return self.ca.log.counts()["renewalInfo"]
+
+    def memory(self) -> dict[str, Any]:
+        """What the store remembers of it."""
+        renewal: dict[str, Any] = json.loads((self.store / "metadata.json").read_text())["renewal"]
+        return renewal
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 90) -> Ran:

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ci_acme.sandbox import SandboxCa
-from tests.e2e.lab import ZONE, Lab, check_store
-from tests.servers.bind import Bind
+from tests.e2e.lab import ZONE, Lab, SandboxLab, check_store
 
 pytestmark = pytest.mark.servers
 NAMES = [f"www.{ZONE}"]
 
 
-class SandboxLab(Lab):
-    """The sandbox CA in place of Pebble."""
-
-    ca: SandboxCa
-
-    def orders(self) -> int:
-        """Orders that the CA has made."""
-        return self.ca.log.counts([201])["newOrder"]
-
-
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[SandboxLab]:
-    for name in ("bind", "ca", "work"):
-        (tmp_path / name).mkdir()
-    with (
-        Bind(tmp_path / "bind", {ZONE: []}) as bind,
-        SandboxCa(dns_server=bind.address, directory=tmp_path / "ca") as ca,
-    ):
-        lab = SandboxLab(tmp_path / "work", ca, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
-        lab.ca = ca
-        yield lab
+def lab(sandbox_lab: SandboxLab) -> SandboxLab:
+    return sandbox_lab
 
 
 def at_letsencrypt(lab: Lab, **certificate: Any) -> None:

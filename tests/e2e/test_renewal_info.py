@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ci_acme.sandbox import SandboxCa
-from tests.e2e.lab import ZONE, Lab
-from tests.servers.bind import Bind
+from tests.e2e.lab import SandboxLab
 
 pytestmark = pytest.mark.servers
 PAST = (datetime.now(timezone.utc) - timedelta(hours=2), datetime.now(timezone.utc) - timedelta(hours=1))
 
 
-class SandboxLab(Lab):
-    """The sandbox CA in place of Pebble."""
-
-    ca: SandboxCa
-
-    def asked(self) -> int:
-        """Requests for renewal information."""
-        return self.ca.log.counts()["renewalInfo"]
-
-    def memory(self) -> dict[str, Any]:
-        """What the store remembers."""
-        renewal: dict[str, Any] = json.loads((self.store / "metadata.json").read_text())["renewal"]
-        return renewal
-
-
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[SandboxLab]:
-    for name in ("bind", "ca", "work"):
-        (tmp_path / name).mkdir()
-    with (
-        Bind(tmp_path / "bind", {ZONE: []}) as bind,
-        SandboxCa(dns_server=bind.address, directory=tmp_path / "ca") as ca,
-    ):
-        lab = SandboxLab(tmp_path / "work", ca, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
-        lab.ca = ca
-        assert lab.issue().status == 0
-        yield lab
+def lab(sandbox_lab: SandboxLab) -> SandboxLab:
+    assert sandbox_lab.issue().status == 0
+    return sandbox_lab
 
 
 def test_the_answer_survives_an_order_that_fails(lab: SandboxLab) -> None:
