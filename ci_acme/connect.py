@@ -123,14 +123,24 @@ class Dialer:
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection of the pool. `answered` is False until the first line of a reply to the current request came."""
+    """A connection of the pool. `answered` is False until the first line of a reply to the current request came.
+
+    `server_name` is the name that TLS asks for where that is not `host`.
+    """
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None, dialer: Dialer, proxy: SplitResult | None
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        dialer: Dialer,
+        proxy: SplitResult | None,
+        server_name: str = "",
     ) -> None:
         self._tls = tls
         self.default_port = 80 if tls is None else 443  # else the Host field names 443, and a JWS's url differs from it
-        self._origin = host
+        self._origin = server_name or host
         self._dialer = dialer
         self._dialing: socket.socket | None = None
         self._ends = 0.0
@@ -171,6 +181,19 @@ class Connection(http.client.HTTPConnection):
             super().send(data)
         else:
             self._held.append(data)
+
+    def open(self, ends: float) -> None:
+        """Connect until `ends`, and send no request. Raises `OSError`, `http.client.HTTPException`."""
+        self._ends = ends
+        self.timeout = _left(ends)
+        self.connect()
+
+    def peer_certificate(self) -> bytes:
+        """The certificate that the server showed, DER. Raises `ValueError` without TLS."""
+        shown = self.sock.getpeercert(binary_form=True) if isinstance(self.sock, ssl.SSLSocket) else None
+        if not shown:
+            raise ValueError("the server showed no certificate")
+        return shown
 
     def connect(self) -> None:
         """TCP (with TCP_NODELAY), the proxy's tunnel, TLS.

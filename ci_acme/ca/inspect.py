@@ -78,7 +78,16 @@ def describe(pem: bytes) -> CertificateFacts:
             not_after=certificate.not_valid_after_utc,
             key_type=_key_type(certificate),
             ari_id=certificate_id(certificate),
+            tbs_sha256=sha256(_precertificate(certificate)).hexdigest(),
         )
+
+
+def _precertificate(certificate: x509.Certificate) -> bytes:
+    """The TBSCertificate without its SCTs: what the CA signed for the CT logs (RFC 6962 section 3.2)."""
+    try:
+        return certificate.tbs_precertificate_bytes
+    except ValueError:  # there are no SCTs in it
+        return certificate.tbs_certificate_bytes
 
 
 def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:

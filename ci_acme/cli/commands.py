@@ -13,6 +13,7 @@ COMMANDS = (
     ("permissions", "print the least privilege of every provider, for exactly this config"),
     ("report", "merge the result documents of several runs into one"),
     ("inventory", "list certificates: names, issuer, expiry, renewal, owner, stores, state"),
+    ("monitor", "alert on expiry, failed renewals, spikes, drift and unknown certificates; metrics"),
     ("config", "init, validate, show, schema"),
     ("demo", "the whole main job on this machine alone"),
     ("version", "print the version"),

@@ -75,6 +75,15 @@ class Console:
         """An error and its fix."""
         self._write("error", certificate, error.message, color="red", word="error: ", code=error.code, fix=error.fix)
 
+    def annotate(self, level: str, text: str, certificate: str = "") -> None:
+        """Show a finding at the config file, where the CI system has such a thing; stdout has it for everybody."""
+        if self.annotator is None:
+            return
+        with self._lock:
+            self._wipe()
+            self._stream.write(self.annotator(level, text, certificate) + "\n")
+            self._stream.flush()
+
     def info(self, text: str) -> None:
         """A line without a certificate."""
         self._write("info", "", text)

@@ -41,6 +41,7 @@ INVENTORY: Final = (
     Option("expiring", "only those that end within this time, such as 14d", "TIME"),
     Option("format", "the form of the list (default: table)", choices=("table", "json", "csv", "ics", "html")),
 )
+MONITOR: Final = (Option("metrics", "also write OpenMetrics to this file", "FILE"),)
 INIT: Final = (
     Option("file", "the file to write (default: ci-acme.yaml; - for stdout)", "FILE"),
     Option("overwrite", "replace a file that is there", flag=True),
@@ -91,6 +92,7 @@ READ_HERE: Final = tuple(
         *CHECK,
         *PLAN,
         *INVENTORY,
+        *MONITOR,
         *INIT,
         *DEMO,
     )
@@ -119,6 +121,7 @@ SHAPES: Final = {
     "report": Shape(REPORTS, ("files", "FILE", "result documents that --report has written, or directories of them")),
     "permissions": Shape((*PERMISSIONS, *RUN), _NAMES),
     "inventory": Shape((*INVENTORY, *RUN)),
+    "monitor": Shape((*MONITOR, *REPORTS, *RUN), _NAMES),
     "account": Shape(positional=("authority", "AUTHORITY", "of the config (default: the only one)"), actions=ACCOUNT),
     "revoke": Shape(
         (*REVOKE, *(option for option in RUN if option.switch not in _TAKEN)),

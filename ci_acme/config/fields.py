@@ -108,7 +108,8 @@ def _check_doh(value: str) -> str:
     return value
 
 
-def _number_as_text(value: Any) -> Any:
+def number_as_text(value: Any) -> Any:
+    """A number that YAML has read, as the text that was written (0.33)."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
@@ -224,7 +225,7 @@ Nameserver = Annotated[str, AfterValidator(_check_nameserver)]
 DohUrl = Annotated[str, AfterValidator(_check_doh)]
 Renew = Annotated[
     str,
-    BeforeValidator(_number_as_text),
+    BeforeValidator(number_as_text),
     AfterValidator(_check_renew),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}),
 ]

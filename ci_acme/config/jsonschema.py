@@ -25,6 +25,7 @@ def schema() -> dict[str, Any]:
     entries = document["properties"]["dns"]["items"] = _entries(Kind.DNS, definitions)
     definitions["FurtherDnsEntry"] = {**entries, "required": ["provider"]}
     definitions["Certificate"]["properties"]["stores"]["items"] = _entries(Kind.STORE, definitions)
+    definitions["MonitorSettings"] = _monitor(definitions)
     for unused in ("DnsSettings", "StoreSettings"):
         definitions.pop(unused, None)
     version = document["properties"]["version"]
@@ -32,6 +33,14 @@ def schema() -> dict[str, Any]:
     document["properties"]["version"] = version
     del document["title"]
     return {"$schema": DIALECT, "title": "ci-acme configuration", **document}
+
+
+def _monitor(definitions: dict[str, Any]) -> dict[str, Any]:
+    from ci_acme.config.monitoring import Monitor
+
+    definition = Monitor.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(definition.pop("$defs", {}))
+    return definition
 
 
 def _entries(kind: Kind, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -180,8 +180,19 @@ def _store_entry(value: Any, _: Any) -> Any:
     return fields.provider_entry(Kind.STORE, value)
 
 
+class MonitorSettings(Settings):
+    """Stands for `ci_acme.config.monitoring.Monitor`, which is imported when a config has the section."""
+
+
+def _monitor_section(value: Any, _: Any) -> Any:
+    from ci_acme.config.monitoring import Monitor
+
+    return value if isinstance(value, Monitor) else Monitor.model_validate(value)
+
+
 DnsEntry = Annotated[DnsSettings, WrapValidator(_dns_entry), PlainSerializer(fields.dump)]
 StoreEntry = Annotated[StoreSettings, WrapValidator(_store_entry), PlainSerializer(fields.dump)]
+MonitorSection = Annotated[MonitorSettings, WrapValidator(_monitor_section), PlainSerializer(fields.dump)]
 
 
 class Expect(Settings):
@@ -289,6 +300,7 @@ class Config(Settings):
         min_length=1, description="The certificates, by a name of your choice."
     )
     policy: str | None = Field(None, min_length=1, description="The policy file.")
+    monitor: MonitorSection | None = Field(None, description="When `ci-acme monitor` alerts, and what else it asks.")
     experimental: Experimental | None = Field(None, description="What may change or go in any version.")
 
     def spec(self, name: str, authority: str | None = None) -> CertificateSpec:

@@ -9,7 +9,7 @@ from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from ci_acme.config.document import KeyPath
-from ci_acme.config.schema import Config
+from ci_acme.config.schema import Config, MonitorSettings
 from ci_acme.errors import NotAvailable
 from ci_acme.registry import find, load_settings
 from ci_acme.settings import DnsSettings, Settings, StoreSettings
@@ -85,6 +85,10 @@ def _is_model(kind: Any) -> bool:
 
 
 def _specialise(kind: Any, value: Any) -> Any:
+    if kind is MonitorSettings:
+        from ci_acme.config.monitoring import Monitor
+
+        return Monitor
     family = _KINDS.get(kind) if _is_model(kind) else None
     if family is None:
         return kind

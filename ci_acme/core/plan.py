@@ -72,24 +72,36 @@ def mismatch(
     A certificate of a fallback CA is as good as one of the first CA until it is due. `revoked` has the time of
     revocation by SHA-256, for those that another store knows to be revoked.
     """
-    facts, metadata = view.facts, view.metadata
-    if facts is None:
+    if view.facts is None:
         return f"{view.problem or 'no certificate'} in {view.label}"
+    found = problems(spec, view, now, revoked)
+    return f"the certificate in {view.label} {found[0][1]}" if found else None
+
+
+def problems(
+    spec: CertificateSpec, view: StoreView, now: datetime, revoked: Mapping[str, datetime] | None = None
+) -> list[tuple[str, str]]:
+    """Everything that makes a store's certificate another one than is asked for: a word, and what it does or has.
+
+    The words are names, expired, revoked, foreign, authority, profile and key. See `mismatch`; the view has facts.
+    """
+    facts, metadata = view.facts, view.metadata
+    assert facts is not None
     authority = metadata.authority if metadata else spec.directory
     profile = metadata.profile if metadata else spec.profile
     wanted = spec.source_of(authority)
     found = facts.key_type.value if facts.key_type else "of another kind"
     revoked_at = (metadata.revoked if metadata else None) or (revoked or {}).get(facts.sha256)
-    problems = (
-        (set(facts.names) != set(spec.names), f"has other names: {_difference(spec.names, facts.names)}"),
-        (now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
-        (revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
-        (metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
-        (authority != wanted.directory, f"is from another CA, {authority}"),
-        (profile != wanted.profile, f"has the profile {profile}, not {wanted.profile}"),
-        (facts.key_type != spec.key, f"has a key that is {found}, not {spec.key.value}"),
+    known = (
+        ("names", set(facts.names) != set(spec.names), f"has other names: {_difference(spec.names, facts.names)}"),
+        ("expired", now >= facts.not_after, f"expired at {format_time(facts.not_after)}"),
+        ("revoked", revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
+        ("foreign", metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
+        ("authority", authority != wanted.directory, f"is from another CA, {authority}"),
+        ("profile", profile != wanted.profile, f"has the profile {profile}, not {wanted.profile}"),
+        ("key", facts.key_type != spec.key, f"has a key that is {found}, not {spec.key.value}"),
     )
-    return next((f"the certificate in {view.label} {problem}" for wrong, problem in problems if wrong), None)
+    return [(word, problem) for word, wrong, problem in known if wrong]
 
 
 def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:

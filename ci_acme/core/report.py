@@ -56,6 +56,7 @@ class Outcome:
     serial: str | None = None
     sha256: str | None = None
     spki_sha256: str | None = None
+    tbs_sha256: str | None = None
     issuer: str | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
@@ -82,6 +83,7 @@ class Outcome:
         self.serial = facts.serial
         self.sha256 = facts.sha256
         self.spki_sha256 = facts.spki_sha256
+        self.tbs_sha256 = facts.tbs_sha256
         self.issuer = facts.issuer
         self.not_before = facts.not_before
         self.not_after = facts.not_after

@@ -18,6 +18,8 @@ MOST_BYTES: Final = 1_000_000
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """A heading, a table with a row a certificate, and the errors with their fixes."""
+    if document["command"] == "monitor" and "alerts" in document:
+        return _alerts(document)
     certificates: Sequence[Mapping[str, Any]] = document.get("certificates", ())
     lines = [f"### ci-acme {document['command']}: {_verdict(document)}", ""]
     if certificates:
@@ -54,6 +56,29 @@ def _row(certificate: Mapping[str, Any]) -> str:
     result = f"{certificate['action']}: {certificate['reason']}" if certificate.get("reason") else certificate["action"]
     cells = (certificate["name"], result, shown, certificate.get("authority"), certificate.get("not_after"), stores)
     return "| " + " | ".join(escape(cell) if cell else "" for cell in cells) + " |"
+
+
+def _alerts(document: Mapping[str, Any]) -> str:
+    """The summary of a monitor: a row an alert, the worst first, then its fix."""
+    alerts: Sequence[Mapping[str, Any]] = document["alerts"]
+    firing = document["firing"]
+    verdict = "no alert" if not firing else f"{firing} alert{'s' if firing > 1 else ''}"
+    lines = [f"### ci-acme monitor: {verdict}", ""]
+    size = 0
+    if alerts:
+        lines += ["| severity | alert | certificate | since | what | fix |", "|---|---|---|---|---|---|"]
+    for alert in alerts:
+        about = alert["certificate"] or alert["subject"]
+        cells = (alert["severity"], alert["code"], about, alert["since"], alert["message"], alert["fix"])
+        row = "| " + " | ".join(escape(cell) if cell else "" for cell in cells) + " |"
+        size += len(row.encode()) + 1
+        if size > MOST_BYTES // 2:
+            lines += ["", "There are more, too many for this page: see the report."]
+            break
+        lines.append(row)
+    looked = document["looked_at"]
+    lines += ["", f"Looked at {looked['certificates']} certificates in {looked['stores']} stores."]
+    return "\n".join(lines) + "\n"
 
 
 def _short(document: Mapping[str, Any], count: int) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 def write_dotenv(path: str, document: Mapping[str, Any]) -> None:
     """CI_ACME_CHANGED, CI_ACME_NOT_AFTER (the earliest) and CI_ACME_SERIAL (of the first certificate).
 
+    Of a monitor also CI_ACME_ALERTS, how many fire.
+
     GitLab takes one line a variable, no quotes, names of letters, digits and underscores. Raises `OSError`.
     """
     certificates = document.get("certificates", ())
@@ -20,4 +22,6 @@ def write_dotenv(path: str, document: Mapping[str, Any]) -> None:
         "CI_ACME_NOT_AFTER": ends[0] if ends else "",
         "CI_ACME_SERIAL": serials[0] if serials else "",
     }
+    if document.get("command") == "monitor":
+        values["CI_ACME_ALERTS"] = str(document.get("firing", ""))
     Path(path).write_text("".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8")

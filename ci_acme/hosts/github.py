@@ -27,7 +27,10 @@ def active(environ: Mapping[str, str]) -> bool:
 
 
 def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapping[str, str]) -> None:
-    """`changed`, `certificates`, `not-after`, `report`, and `matrix` of a plan into GITHUB_OUTPUT. Raises `OSError`."""
+    """`changed`, `certificates`, `not-after` and `report` into GITHUB_OUTPUT, `matrix` of a plan, `alerts` of a monitor.
+
+    Raises `OSError`.
+    """
     path = environ.get("GITHUB_OUTPUT")
     if not path:
         return
@@ -43,6 +46,8 @@ def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapp
     }
     if document.get("command") == "plan":
         values["matrix"] = json.dumps(github_matrix(to_do(document)), separators=(",", ":"))
+    if document.get("command") == "monitor":
+        values["alerts"] = str(document.get("firing", ""))
     _append(path, "".join(_assignment(name, value) for name, value in values.items()))
 
 

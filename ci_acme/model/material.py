@@ -25,7 +25,8 @@ class CertificateFacts:
 
     `serial`, `sha256`, `spki_sha256` are lower-case hex; `names` are sorted A-labels; times are aware UTC.
     `key_type` is None for a key that the product does not make. `ari_id` is the CertID of RFC 9773 section 4.1, None
-    without an authority key identifier.
+    without an authority key identifier. `tbs_sha256` is the hash by which CT logs know the certificate (RFC 6962 3.2),
+    None where only metadata tell.
     """
 
     names: tuple[str, ...]
@@ -37,6 +38,7 @@ class CertificateFacts:
     not_after: datetime
     key_type: KeyType | None
     ari_id: str | None
+    tbs_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,21 @@ def _entries(services: Services) -> Sequence[Mapping[str, Any]]:
 
 
 def _row(job: Job, services: Services, now: datetime) -> Row:
-    spec = job.spec
     views: list[StoreView] = []
     unreadable: set[int] = set()
     for index, store in enumerate(job.stores):
         try:
             views.append(view_of(store, services))
         except StoreReadError as error:
-            services.notify(Warned(spec.name, error.message))
+            services.notify(Warned(job.spec.name, error.message))
             unreadable.add(index)
             views.append(StoreView(label_of(store), problem="unreadable"))
+    return row_of(job, views, unreadable, now)
+
+
+def row_of(job: Job, views: Sequence[StoreView], unreadable: Collection[int], now: datetime) -> Row:
+    """A certificate of the config by what its stores hold; `unreadable` has the indices of those that did not say."""
+    spec = job.spec
     selection = select(spec, views, now)
     there = [index for index, view in enumerate(views) if view.facts is not None]
     chosen = selection.best if selection.best is not None else max(there, key=lambda i: _end(views[i]), default=None)

@@ -75,6 +75,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
         "serial": outcome.serial,
         "sha256": outcome.sha256,
         "spki_sha256": outcome.spki_sha256,
+        **({"tbs_sha256": outcome.tbs_sha256} if outcome.tbs_sha256 else {}),
         "issuer": outcome.issuer,
         "profile": outcome.profile,
         "key": outcome.key,

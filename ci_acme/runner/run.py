@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ci_acme.core.report import Outcome, Result
 from ci_acme.dataclass import dataclass
@@ -19,6 +19,7 @@ from ci_acme.runner.services import Services
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
     from ci_acme.core.account import AccountReport, RevokeReport
+    from ci_acme.core.alerts import Report
     from ci_acme.core.checks import CheckLine
     from ci_acme.core.inventory import Row
     from ci_acme.core.permissions import Grant
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ci_acme.runner.retiring import Teardown
     from ci_acme.runner.revoking import Wanted
 
+Done = TypeVar("Done")
 SIDE_BY_SIDE = 8
 """Certificates worked on at once."""
 
@@ -119,6 +121,20 @@ class Run:
         finally:
             self._services.close()
 
+    def monitor(self, names: Sequence[str]) -> Report:
+        """The alerts about the named certificates (default: all, and all else that `monitor` in the config wants)."""
+        from ci_acme.config.monitoring import Monitor
+        from ci_acme.runner.monitoring import glance, judge
+
+        jobs = make_jobs(self._config, _select(names, list(self._config.certificates)), self._services)
+        settings = self._config.monitor
+        try:
+            seen = self._work(jobs, lambda job: glance(job, self._services))
+            wanted = settings if isinstance(settings, Monitor) else Monitor()
+            return judge(seen, self._services, wanted, everything=not names)
+        finally:
+            self._services.close()
+
     def permissions(self, names: Sequence[str], *, online: bool) -> tuple[list[Grant], dict[str, list[str]]]:
         """What every provider of the named certificates (default: all) has to be granted, and CAA records by zone.
 
@@ -190,13 +206,13 @@ class Run:
             self._services.close()
         return self._result(outcomes, [])
 
-    def _work(self, jobs: list[Job], work: Callable[[Job], Outcome]) -> list[Outcome]:
+    def _work(self, jobs: list[Job], work: Callable[[Job], Done]) -> list[Done]:
         if len(jobs) == 1:
             return [work(jobs[0])]
         from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
         with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(jobs)), thread_name_prefix="certificate") as pool:
-            futures: list[Future[Outcome]] = [pool.submit(work, job) for job in jobs]
+            futures: list[Future[Done]] = [pool.submit(work, job) for job in jobs]
             pending = set(futures)
             while pending:  # a bounded wait, so that signals are handled on every platform
                 _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -79,7 +79,7 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: polici: unknown key; did you mean 'policy'? allowed: version, state, "
-                "state_key, authorities, dns, resolver, certificates, policy, experimental"
+                "state_key, authorities, dns, resolver, certificates, policy, monitor, experimental"
             )
         ],
     ),
@@ -89,7 +89,7 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             (
                 "2:1: qqqqqqq: unknown key; allowed: "
-                "version, state, state_key, authorities, dns, resolver, certificates, policy, experimental"
+                "version, state, state_key, authorities, dns, resolver, certificates, policy, monitor, experimental"
             )
         ],
     ),

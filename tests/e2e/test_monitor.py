@@ -1,0 +1,183 @@
+"""`monitor` over real stores, real records and a real CA: quiet when all is well, and each alert seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from ci_acme.core.alerts import MONITOR_SCHEMA
+from tests.e2e.lab import ZONE, Lab, Ran
+from tests.e2e.test_clock import run_ahead
+
+pytestmark = pytest.mark.servers
+DAY = 86400
+
+
+def watched(lab: Lab, *arguments: str, ahead: int = 0, status: int) -> dict[str, Any]:
+    """The document of a monitor, which leaves stores, state and CA as they were."""
+    before = (lab.seen(), _files(lab))
+    line = ("monitor", "--output", "json", *arguments)
+    ran: Ran = run_ahead(lab, ahead, *line) if ahead else lab.run(*line)
+    assert (ran.status, ran.document["exit_code"]) == (status, status), ran.stdout + ran.stderr
+    assert (lab.seen(), _files(lab)) == before, "it only looks"
+    assert ran.document["schema"] == MONITOR_SCHEMA == "ci-acme/monitor/1"
+    assert lab.bind.leftovers() == []
+    return ran.document
+
+
+def _files(lab: Lab) -> dict[str, bytes]:
+    found = [path for path in (lab.directory / "certs").rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in found}
+
+
+def alerts(document: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+    return [(one["code"], one["severity"], one["certificate"]) for one in document["alerts"]]
+
+
+def test_before_anything_was_issued(lab: Lab) -> None:
+    document = watched(lab, status=9)
+    assert alerts(document) == [("drift.missing", "critical", "web"), ("source.empty", "notice", None)]
+    assert not (lab.directory / ".ci-acme").exists(), "looking makes no state"
+    assert document["firing"] == 1
+
+
+def test_all_is_well_then_it_is_overdue_then_it_ends(lab: Lab) -> None:
+    lab.web.update(owner="team-web", renew="0.33")
+    assert lab.issue().status == 0
+    (row,) = lab.run("inventory", "--output", "json").document["certificates"]
+    document = watched(lab, "--metrics", "metrics.txt", status=0)
+    assert document["alerts"] == []
+    assert document["certificates"] == [row]
+    assert document["looked_at"] == {"certificates": 1, "stores": 1, "records": 3, "ct": None, "endpoints": None}
+    ran = lab.run("monitor")
+    assert ran.stdout.startswith("no alert: looked at 1 certificates")
+
+    begin, due, end = (datetime.fromisoformat(row[key]) for key in ("not_before", "renew_after", "not_after"))
+    until_due = int((due - datetime.now(timezone.utc)).total_seconds())
+    assert watched(lab, ahead=until_due + DAY, status=0)["alerts"] == [], "the next run renews it"
+    document = watched(lab, "--metrics", "late.txt", ahead=until_due + 3 * DAY, status=9)
+    (alert,) = document["alerts"]
+    assert (alert["alert"], alert["code"], alert["severity"]) == ("expiry", "expiry.overdue", "warning")
+    assert (alert["owner"], alert["since"]) == ("team-web", row["renew_after"])
+    assert "ci-acme issue web" in alert["fix"]
+    life = int((end - begin).total_seconds())
+    near = until_due + int((end - due).total_seconds()) - life // 20
+    assert alerts(watched(lab, ahead=near, status=9)) == [("expiry.soon", "critical", "web")]
+    assert alerts(watched(lab, ahead=near + life // 10, status=9)) == [("expiry.expired", "critical", "web")]
+
+    samples = parse(lab, "metrics.txt")
+    who = (("certificate", "web"), ("domain", f"www.{ZONE}"), ("owner", "team-web"))
+    assert samples["ci_acme_certificate_not_after_timestamp_seconds", who] == end.timestamp()
+    assert samples["ci_acme_certificate_renewal_timestamp_seconds", who] == due.timestamp()
+    assert samples["ci_acme_alerts", (("alert", "expiry"), ("severity", "warning"))] == 0
+    samples = parse(lab, "late.txt")
+    assert samples["ci_acme_alerts", (("alert", "expiry"), ("severity", "warning"))] == 1
+
+
+def parse(lab: Lab, name: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every sample, by a real parser of OpenMetrics."""
+    families = list(text_string_to_metric_families((lab.directory / name).read_text()))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_stores_that_drift(lab: Lab) -> None:
+    lab.web["stores"].append({"provider": "file", "directory": "copy"})
+    lab.config["monitor"] = {"spike": {"repeats": 10}}
+    assert lab.issue().status == 0
+    assert watched(lab, status=0)["alerts"] == []
+    old = lab.directory / "old"
+    shutil.copytree(lab.directory / "copy", old)
+    assert lab.issue("--force").status == 0
+    shutil.rmtree(lab.directory / "copy")
+    shutil.copytree(old, lab.directory / "copy")
+    document = watched(lab, status=9)
+    (alert,) = document["alerts"]
+    assert (alert["code"], alert["subject"]) == ("drift.other", "file:copy/web")
+    assert alert["details"]["serial"] != document["certificates"][0]["serial"]
+    shutil.rmtree(lab.directory / "certs")
+    shutil.copytree(old, lab.directory / "certs")
+    assert alerts(watched(lab, status=9)) == [("drift.older", "warning", "web")], "both are rolled back"
+    shutil.rmtree(lab.directory / "copy")
+    assert ("drift.missing", "warning", "web") in alerts(watched(lab, status=9))
+    lab.web.update(names=[f"other.{ZONE}"], key="ec-p384")
+    found = {code for code, _, _ in alerts(watched(lab, status=9))}
+    assert found == {"drift.names", "drift.key", "drift.missing"}
+    lab.web.update(names=[f"www.{ZONE}"], key="ec-p256")
+    assert lab.issue("--force").status == 0
+    assert watched(lab, status=0)["alerts"] == []
+
+
+def test_renewals_that_fail(lab: Lab) -> None:
+    assert lab.issue().status == 0
+    name = f"new.{ZONE}"  # Pebble takes one authorization in a hundred for valid, where it knows the name
+    lab.config["certificates"]["new"] = {"names": [name], "stores": [{"provider": "file", "directory": "certs"}]}
+    secret = lab.config["dns"][0]["tsig_secret"]
+    lab.config["dns"][0]["tsig_secret"] = "env:OTHER_SECRET"
+    assert lab.issue("new").status == 4
+    document = watched(lab, status=9)
+    assert ("renewal.failed", "notice", "new") in alerts(document), "once is a notice"
+    assert lab.issue("new").status == 4
+    document = watched(lab, "--metrics", "metrics.txt", status=9)
+    failed = next(one for one in document["alerts"] if one["code"] == "renewal.failed")
+    assert (failed["severity"], failed["certificate"]) == ("critical", "new"), "there is none to go on with"
+    assert failed["details"]["count"] == 2
+    assert failed["details"]["error"] == "dns.credentials"
+    assert {one["certificate"] for one in document["alerts"]} == {"new"}, "web is well"
+    samples = parse(lab, "metrics.txt")
+    assert samples["ci_acme_certificate_failed_orders", (("certificate", "new"),)] == 2
+    assert alerts(watched(lab, "web", status=0)) == []
+    lab.config["dns"][0]["tsig_secret"] = secret
+    assert lab.issue("new").status == 0
+    assert watched(lab, status=0)["alerts"] == []
+
+
+def test_the_same_names_again_and_again(lab: Lab) -> None:
+    for _ in range(3):
+        assert lab.issue("--force").status == 0
+    document = watched(lab, status=9)
+    (alert,) = document["alerts"]
+    assert (alert["alert"], alert["code"], alert["certificate"]) == ("spike", "spike.repeated", "web")
+    lab.config["monitor"] = {"ignore": "spike"}
+    assert watched(lab, status=0)["alerts"] == []
+
+
+def test_a_state_that_is_broken_is_an_alert_and_hides_nothing(lab: Lab) -> None:
+    assert lab.issue().status == 0
+    state = lab.directory / ".ci-acme" / "state.db"
+    for path in state.parent.glob("state.db-*"):
+        path.unlink()
+    state.write_bytes(b"garbage" * 1000)
+    shutil.rmtree(lab.directory / "certs")
+    found = alerts(watched(lab, status=9))
+    assert found == [("drift.missing", "critical", "web"), ("source.state", "warning", None)]
+
+
+def test_in_a_job_of_github(lab: Lab) -> None:
+    output, summary = lab.directory / "output", lab.directory / "summary"
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)}
+    ran = lab.run("monitor", "--report", "report.json", "--dotenv", "ci-acme.env", environ=job)
+    assert ran.status == 9
+    assert "::error title=ci-acme%3A web,file=ci-acme.yaml,line=" in ran.stderr
+    assert "### ci-acme monitor: 1 alert" in summary.read_text()
+    assert "| critical | drift.missing | web |" in summary.read_text()
+    text = output.read_text()
+    assert "\n1\n" in text.partition("alerts<<")[2]
+    report = json.loads((lab.directory / "report.json").read_text())
+    assert report["alerts"][0]["code"] == "drift.missing"
+    assert "CI_ACME_ALERTS=1\n" in (lab.directory / "ci-acme.env").read_text()
+
+
+def test_metrics_that_cannot_be_written_do_not_hide_the_findings(lab: Lab) -> None:
+    ran = lab.run("monitor", "--metrics", "nowhere/metrics.txt")
+    assert ran.status == 2
+    assert "drift" in ran.stdout
+    assert "--metrics nowhere/metrics.txt" in ran.stderr
