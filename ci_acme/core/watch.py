@@ -262,8 +262,8 @@ def _older(watched: Watched) -> Iterator[Alert]:
         f"{known.serial}, of {format_time(known.not_before)}"
     )
     fix = (
-        f"if nobody of yours brought the old one back, find out who did; `ci-acme issue --force {row.name}` makes a new "
-        "one, whose key nobody else has"
+        f"if nobody of yours brought the old one back, find out who did; `ci-acme issue --force {row.name}` makes a "
+        "new one, whose key nobody else has"
     )
     yield Alert("drift.older", "warning", _first(row), text, fix, row.name, row.owner, known.not_before)
 

@@ -27,7 +27,7 @@ def active(environ: Mapping[str, str]) -> bool:
 
 
 def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapping[str, str]) -> None:
-    """`changed`, `certificates`, `not-after` and `report` into GITHUB_OUTPUT, `matrix` of a plan, `alerts` of a monitor.
+    """`changed`, `certificates`, `not-after`, `report`; `matrix` of a plan, `alerts` of a monitor: into GITHUB_OUTPUT.
 
     Raises `OSError`.
     """
