@@ -54,6 +54,27 @@ def test_certificate_id_of_rfc_9773() -> None:
     assert describe(certificate.public_bytes(Encoding.PEM)).ari_id == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
 
 
+def test_the_hash_of_ct_logs_leaves_their_timestamps_out() -> None:
+    """RFC 6962 section 3.2: the same for a certificate, and for what it was before the logs had signed for it."""
+    plain = (
+        x509.CertificateBuilder(issuer_name=ROOT.name, subject_name=x509.Name([]), public_key=KEY.public_key())
+        .serial_number(7)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("a.example.com")]), critical=False)
+    )
+    one = bytes(1 + 32 + 8 + 2) + b"\x04\x03" + b"\x00\x04" + b"sign"  # v1, log, time, no extensions, ECDSA, signature
+    scts = (len(one) + 2).to_bytes(2, "big") + len(one).to_bytes(2, "big") + one
+    octets = b"\x04" + bytes([len(scts)]) + scts
+    timestamps = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2"), octets)
+    before = plain.sign(ROOT.key, SHA256())
+    logged = plain.add_extension(timestamps, critical=False).sign(ROOT.key, SHA256())
+    expected = hashlib.sha256(before.tbs_certificate_bytes).hexdigest()
+    assert describe(before.public_bytes(Encoding.PEM)).tbs_sha256 == expected
+    assert describe(logged.public_bytes(Encoding.PEM)).tbs_sha256 == expected
+    assert logged.tbs_certificate_bytes != before.tbs_certificate_bytes
+
+
 def test_no_name_of_a_ca_speaks_to_a_terminal_or_a_ci_log() -> None:
     hostile = Issuer("Root\r\n::error::owned\x1b[2J", NOW)
     issuer = describe(hostile.leaf(KEY.public_key(), ["a.example.com"])).issuer

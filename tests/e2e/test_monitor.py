@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from datetime import datetime, timezone
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ci_acme.core.alerts import MONITOR_SCHEMA
-from tests.e2e.lab import ZONE, Lab, Ran
+from tests.clouds.ct import FakeCertSpotter, FakeCrtSh, Logged, Logs
+from tests.e2e.lab import ZONE, Lab, Ran, check_store
 from tests.e2e.test_clock import run_ahead
 
 pytestmark = pytest.mark.servers
@@ -81,7 +89,8 @@ def test_all_is_well_then_it_is_overdue_then_it_ends(lab: Lab) -> None:
 
 def parse(lab: Lab, name: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every sample, by a real parser of OpenMetrics."""
-    families = list(text_string_to_metric_families((lab.directory / name).read_text()))
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="part of the test group of uv.lock")
+    families = list(parser.text_string_to_metric_families((lab.directory / name).read_text()))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -181,3 +190,94 @@ def test_metrics_that_cannot_be_written_do_not_hide_the_findings(lab: Lab) -> No
     assert ran.status == 2
     assert "drift" in ran.stdout
     assert "--metrics nowhere/metrics.txt" in ran.stderr
+
+
+# --- CT logs and servers ---
+
+
+def test_certificates_in_the_ct_logs_that_nobody_asked_for(lab: Lab) -> None:
+    now = datetime.now(timezone.utc)
+    assert lab.issue().status == 0
+    leaf = check_store(lab.store, [f"www.{ZONE}"])
+    spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    mine = Logged(
+        (f"www.{ZONE}",),
+        leaf.not_valid_before_utc,
+        leaf.not_valid_after_utc,
+        leaf.issuer.rfc4514_string(),
+        hashlib.sha256(leaf.tbs_certificate_bytes).hexdigest(),
+        hashlib.sha256(spki).hexdigest(),
+        hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest(),
+        f"{leaf.serial_number:032x}",
+    )
+    times = {"not_before": now + timedelta(minutes=1), "not_after": leaf.not_valid_after_utc}
+    stranger = Logged((f"*.{ZONE}",), **times, tbs_sha256="e" * 64, pubkey_sha256="f" * 64, serial="0bad0bad")
+    neighbour = Logged((f"api.{ZONE}",), **times, tbs_sha256="d" * 64, pubkey_sha256="c" * 64, serial="0ddd0ddd")
+    logs = Logs([mine])
+    with FakeCertSpotter(logs, token="ct-t0ken") as spotter, FakeCrtSh(logs) as crt_sh:
+        sections = ({"api": spotter.url, "token": "env:CT_TOKEN"}, {"api": crt_sh.url, "form": "crt.sh"})
+        lab.variables["CT_TOKEN"] = "ct-t0ken"
+        for section in sections:
+            lab.config["monitor"] = {"ct": section}
+            document = watched(lab, status=0)
+            assert document["looked_at"]["ct"] >= 1
+        logs.issuances += [stranger, neighbour]
+        for section in sections:
+            lab.config["monitor"] = {"ct": section}
+            document = watched(lab, status=9)
+            (alert,) = document["alerts"]
+            assert (alert["alert"], alert["code"], alert["severity"]) == (
+                "unknown-issuance",
+                "issuance.unknown",
+                "critical",
+            )
+            assert alert["details"]["names"] == [f"*.{ZONE}"], "it can stand for www; api is no name of ours"
+        lab.config["monitor"]["ct"]["domains"] = [ZONE]
+        assert len(watched(lab, status=9)["alerts"]) == 2
+        lab.config["monitor"]["ct"].update(known=["0bad0bad", "0ddd0ddd"])
+        assert watched(lab, status=0)["alerts"] == []
+        lab.config["monitor"] = {"ct": sections[0]}
+        lab.variables["CT_TOKEN"] = "wr0ng-t0ken"
+        shutil.rmtree(lab.directory / "certs")
+        assert alerts(watched(lab, status=9)) == [("drift.missing", "critical", "web"), ("source.ct", "warning", None)]
+        ran = lab.run("monitor")
+        assert "t0ken" not in ran.stdout + ran.stderr
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[int]:
+    """A TLS server on loopback that serves what a directory held when it started."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                    context.wrap_socket(client, server_side=True).close()
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)  # else it goes on to accept
+        thread.join(5)
+
+
+def test_servers_that_serve_something_else(lab: Lab) -> None:
+    assert lab.issue().status == 0
+    with serving(lab.store) as port:
+        endpoint = {"address": f"127.0.0.1:{port}", "name": f"www.{ZONE}"}
+        lab.config["monitor"] = {"endpoints": [endpoint]}
+        (served,) = watched(lab, "--metrics", "metrics.txt", status=0)["endpoints"]
+        assert (served["certificate"], served["matches"]) == ("web", True)
+        assert parse(lab, "metrics.txt")["ci_acme_endpoint_match", (("address", served["address"]),)] == 1
+        assert lab.issue("--force").status == 0
+        document = watched(lab, status=0)
+        assert alerts(document) == [("endpoint.other", "notice", "web")], "it has a day to load the new one"
+        assert alerts(watched(lab, ahead=2 * DAY, status=9)) == [("endpoint.other", "warning", "web")]
+    assert alerts(watched(lab, status=9)) == [("source.endpoint", "warning", None)]
