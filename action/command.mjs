@@ -2,8 +2,8 @@
 
 import { Failure, flag, input } from "./runner.mjs";
 
-const COMMANDS = ["issue", "plan", "check", "retire", "revoke", "cleanup", "inventory", "permissions", "report"];
-const CHANGES_NOTHING = ["plan", "inventory", "permissions", "report"];
+const COMMANDS = ["issue", "plan", "check", "retire", "revoke", "cleanup", "inventory", "monitor", "permissions", "report"];
+const CHANGES_NOTHING = ["plan", "inventory", "monitor", "permissions", "report"];
 const VARIABLES = {
   config: "CI_ACME_CONFIG",
   domains: "CI_ACME_DOMAIN",

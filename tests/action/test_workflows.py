@@ -54,6 +54,24 @@ def test_a_fan_out_over_jobs_ends_in_one_report(lab: Lab, tmp_path: Path) -> Non
     assert "Issue" not in ran.log, "no job without work"
 
 
+def test_an_alert_opens_an_issue(lab: Lab, tmp_path: Path) -> None:
+    lab.web["stores"][0]["directory"] = str(tmp_path / "certs")
+    repository = Repository(tmp_path / "repository", EXAMPLES / "monitor.yml", lab)
+    calls = tmp_path / "calls"
+    gh = repository.programs / "gh"
+    gh.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> {calls}; echo >> {calls}\n')
+    gh.chmod(0o755)
+    ran = repository.run("schedule")
+    assert ran.status != 0
+    assert "issue|create|--title|Certificates need attention|--body|1 alerts: " in calls.read_text(), ran.log
+    assert "| critical | drift.missing | web |" in ran.log, "the summary"
+    assert lab.issue().status == 0
+    calls.unlink()
+    ran = repository.run("schedule")
+    assert ran.status == 0, ran.log
+    assert "issue|" not in calls.read_text(), "nothing but a question of act itself"
+
+
 def test_a_failed_renewal_opens_an_issue_once(lab: Lab, tmp_path: Path) -> None:
     lab.config["dns"][0]["tsig_secret"] = "env:MISSING"
     source = (ROOT / ".github" / "workflows" / "renew.yml").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,33 @@ def test_an_environment_is_retired(project: Project, lab: Lab) -> None:
         ran = project.run("ci-acme retire")
         assert ran.status == 0, ran.log
         assert not (project.directory / "certs" / "web").exists()
+
+
+def test_an_alert_fails_the_job_and_leaves_its_facts(project: Project, lab: Lab) -> None:
+    project.give(lab)
+    project.include("issue")
+    assert project.run().status == 0
+    told = {
+        "stage": "deploy",
+        "needs": ["ci-acme monitor"],
+        "script": ['echo "$CI_ACME_ALERTS until $CI_ACME_NOT_AFTER"'],
+    }
+    project.include("monitor", tell=told)
+    ran = project.run()
+    assert ran.status == 0, ran.log
+    assert re.search(r"tell +> 0 until 20", ran.log), ran.log
+    store = project.directory / "certs" / "web"
+    (store / "privkey.pem").unlink()
+    project.include("monitor", {"certificate": "web"})
+    ran = project.run()
+    assert ran.status != 0
+    report = json.loads(project.artifact("ci-acme monitor", "ci-acme-report.json").read_text())
+    assert [(one["code"], one["certificate"]) for one in report["alerts"]] == [("drift.unusable", "web")]
+    assert re.search(r"finished in \d+ ms +FAIL 9\b", ran.log), ran.log
+    metrics = project.artifact("ci-acme monitor", "ci-acme-metrics.txt").read_text()
+    assert 'ci_acme_alerts{alert="drift",severity="critical"} 1' in metrics
+    assert metrics.endswith("# EOF\n")
+    assert lab.orders() == 1
 
 
 def test_without_a_config_file(project: Project, lab: Lab) -> None:

@@ -75,7 +75,7 @@ def test_names_of_certificates_are_no_options(text: str) -> None:
 def test_a_job_has_the_tokens_that_it_was_given_and_no_others(project: Project) -> None:
     project.include("issue")
     assert "id_tokens" not in project.preview()["ci-acme"]
-    for component, job in (("issue", "web api"), ("plan", "p"), ("retire", "r")):
+    for component, job in (("issue", "web api"), ("plan", "p"), ("retire", "r"), ("monitor", "m")):
         google = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/gitlab"
         project.include(component, {"job-name": job, "azure": True, "google": True, "google-audience": google})
         assert project.preview()[job]["id_tokens"] == {
