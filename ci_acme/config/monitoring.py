@@ -78,7 +78,7 @@ class QuietTime(Settings):
 
     begin: Moment = Field(description="A date or an RFC 3339 time, UTC.")
     end: Moment = Field(description="A date (its begin) or an RFC 3339 time, UTC.")
-    reason: str | None = Field(None, min_length=1, description="For people.")
+    reason: str | None = Field(default=None, min_length=1, description="For people.")
 
     @model_validator(mode="after")
     def _check(self) -> QuietTime:
@@ -91,15 +91,17 @@ class Spike(Settings):
     """When orders are too many."""
 
     repeats: Count = Field(
-        3, ge=2, le=1000, description="Certificates of exactly the same names in 24 hours that are an alert."
+        default=3, ge=2, le=1000, description="Certificates of exactly the same names in 24 hours that are an alert."
     )
-    failures: Count = Field(3, ge=2, le=1000, description="Failed orders of a name in an hour that are an alert.")
+    failures: Count = Field(
+        default=3, ge=2, le=1000, description="Failed orders of a name in an hour that are an alert."
+    )
     unusual: Flag = Field(
         default=True,
         description="Whether new certificates of a registered domain, or of a repository, are compared with the last "
         "28 days; needs 14 days of records.",
     )
-    quiet: tuple[QuietTime, ...] = Field((), description="Times in which nothing is unusual.")
+    quiet: tuple[QuietTime, ...] = Field(default=(), description="Times in which nothing is unusual.")
 
     @property
     def rules(self) -> SpikeRules:
@@ -115,23 +117,28 @@ class Transparency(Settings):
         description="The base URL: https://api.certspotter.com, https://crt.sh, or one that speaks as they do."
     )
     form: Literal["certspotter", "crt.sh"] | None = Field(
-        None, description="As which of the two the API speaks; default: crt.sh at the host crt.sh, else certspotter."
+        default=None,
+        description="As which of the two the API speaks; default: crt.sh at the host crt.sh, else certspotter.",
     )
-    token: SecretReference | None = Field(None, description="A reference to the API's token, sent as a bearer token.")
+    token: SecretReference | None = Field(
+        default=None, description="A reference to the API's token, sent as a bearer token."
+    )
     domains: Annotated[tuple[Annotated[str, AfterValidator(normalize_host)], ...], ListOrOne()] = Field(
-        (),
+        default=(),
         description="Domains to watch with all names below them; default: the names of the config's certificates.",
     )
     since: Moment | None = Field(
-        None,
+        default=None,
         description="Certificates from before this time are left out; default: since when there are records in state.",
     )
     known: Annotated[tuple[Identity, ...], ListOrOne()] = Field(
-        (),
+        default=(),
         description="Certificates of others that are in order: SHA-256 of the TBSCertificate, of the key (SPKI) or of "
         "the certificate, or a serial number, hex.",
     )
-    ca_bundle: str | None = Field(None, min_length=1, description="A PEM file of the roots to trust for the API.")
+    ca_bundle: str | None = Field(
+        default=None, min_length=1, description="A PEM file of the roots to trust for the API."
+    )
 
     @property
     def speaks(self) -> Literal["certspotter", "crt.sh"]:
@@ -144,7 +151,7 @@ class Endpoint(Settings):
 
     address: Annotated[str, AfterValidator(_check_address)] = Field(description="HOST[:PORT] or [V6]:PORT.")
     name: Annotated[str, AfterValidator(normalize_host)] | None = Field(
-        None, description="The name that is asked for by SNI; default: the host of the address."
+        default=None, description="The name that is asked for by SNI; default: the host of the address."
     )
 
     @property
@@ -166,20 +173,20 @@ class Monitor(MonitorSettings):
     """When `ci-acme monitor` alerts."""
 
     overdue: fields.Lifetime = Field(
-        "48h",
+        default="48h",
         description="How long a certificate may wait for its renewal once it is due; at most a quarter of the time "
         "that is left then.",
     )
     expiry: Share = Field(
-        "0.1",
+        default="0.1",
         description="Life left that is critical: a fraction of the whole, or a time (7d); at most half of the time "
         "that is left when it is due.",
     )
     failures: Count = Field(
-        2, ge=1, le=100, description="Failed orders in a row that are an alert; fewer are a notice."
+        default=2, ge=1, le=100, description="Failed orders in a row that are an alert; fewer are a notice."
     )
     key_age: fields.Lifetime | None = Field(
-        None, description="How old a key may be (400d); default: as old as its certificate."
+        default=None, description="How old a key may be (400d); default: as old as its certificate."
     )
     others: Flag = Field(
         default=False,
@@ -187,12 +194,12 @@ class Monitor(MonitorSettings):
         "environments that share it.",
     )
     ignore: Annotated[tuple[Ignored, ...], ListOrOne()] = Field(
-        (), description="Alerts that are not wanted, by kind (spike) or code (drift.profile)."
+        default=(), description="Alerts that are not wanted, by kind (spike) or code (drift.profile)."
     )
-    spike: Spike = Field(Spike(), description="When orders are too many.")
-    ct: Transparency | None = Field(None, description="Certificate Transparency; without it no log is asked.")
+    spike: Spike = Field(default=Spike(), description="When orders are too many.")
+    ct: Transparency | None = Field(default=None, description="Certificate Transparency; without it no log is asked.")
     endpoints: tuple[Annotated[Endpoint, BeforeValidator(_as_endpoint)], ...] = Field(
-        (), max_length=200, description="TLS servers to look at: HOST[:PORT], or a table with address and name."
+        default=(), max_length=200, description="TLS servers to look at: HOST[:PORT], or a table with address and name."
     )
 
     @property

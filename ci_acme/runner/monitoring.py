@@ -85,20 +85,23 @@ def judge(seen: Sequence[Glance], services: Services, settings: Monitor, *, ever
     rows = join(held, records.entries, now)
     mine, others = rows[: len(held)], [row for row in rows[len(held) :] if row.state in _ROW_ONLY]
     shown = [*mine, *others] if settings.others and everything else mine
-    watched = [_watched(one, row, records.entries, now) for one, row in zip(seen, mine, strict=True)]
+    known = _by_name(found for entry in records.entries if (found := from_entry(entry, now)))
+    watched = [_watched(one, row, known.get(row.name, ()), now) for one, row in zip(seen, mine, strict=True)]
     alerts = [*records.alerts, *(alert for one in seen for alert in one.alerts)]
     rules, events = settings.rules, records.events
     alerts += [alert for row in shown if (alert := expiry(row, rules, now))]
+    own = _by_certificate(events)
     for one in watched:
-        alerts += [*renewal_failed(one, events, rules, now), *drift(one, events, rules, now)]
+        about = own.get(one.spec.name, ())
+        alerts += [*renewal_failed(one, about, rules, now), *drift(one, about, rules, now)]
     if everything:
         alerts += spikes(events, settings.spike.rules, now, _domains)
     views = [view for one in seen for view in one.views if view.facts is not None]
-    known = _known(settings.ct, rows, records, views, now) if settings.ct and everything else None
-    ct = _ct(settings.ct, services, watched, known) if settings.ct and known else None
+    ours = _known(settings.ct, rows, records, views, now) if settings.ct and everything else None
+    ct = _ct(settings.ct, services, watched, ours) if settings.ct and ours else None
     served = _endpoints(settings.endpoints, services, watched, records, now) if settings.endpoints else None
     alerts += [*(ct.alerts if ct else ()), *(served.alerts if served else ())]
-    counts = {one.spec.name: failing(events, one.spec, made_at(one.row, events)) for one in watched}
+    counts = {one.spec.name: _failing(one, own.get(one.spec.name, ())) for one in watched}
     return Report(
         at=now,
         alerts=ordered(alerts, settings.ignore),
@@ -111,13 +114,31 @@ def judge(seen: Sequence[Glance], services: Services, settings: Monitor, *, ever
             endpoints=len(served.served) if served else None,
         ),
         endpoints=tuple(served.served) if served else (),
-        failing={name: found.count if found else 0 for name, found in counts.items()},
+        failing=counts,
     )
 
 
-def _watched(seen: Glance, row: Row, entries: Iterable[dict[str, Any]], now: datetime) -> Watched:
+def _by_name(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row)
+    return found
+
+
+def _by_certificate(events: Iterable[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.certificate, []).append(event)
+    return found
+
+
+def _failing(watched: Watched, events: Sequence[Event]) -> int:
+    found = failing(events, watched.spec, made_at(watched.row, events))
+    return found.count if found else 0
+
+
+def _watched(seen: Glance, row: Row, known: Iterable[Row], now: datetime) -> Watched:
     spec = seen.job.spec
-    known = [found for entry in entries if (found := from_entry(entry, now)) and found.name == spec.name]
     same = [found for found in known if set(found.names) == set(spec.names) and found.not_before is not None]
     latest = max(same, key=lambda found: found.not_before or now, default=None)
     views = tuple(view for index, view in enumerate(seen.views) if index not in seen.unreadable)

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ci_acme.core.alerts import MONITOR_SCHEMA
+from tests.clouds.api import Answer, Call, FakeApi
 from tests.clouds.ct import FakeCertSpotter, FakeCrtSh, Logged, Logs
 from tests.e2e.lab import ZONE, Lab, Ran, check_store
 from tests.e2e.test_clock import run_ahead
@@ -168,6 +169,31 @@ def test_a_state_that_is_broken_is_an_alert_and_hides_nothing(lab: Lab) -> None:
     shutil.rmtree(lab.directory / "certs")
     found = alerts(watched(lab, status=9))
     assert found == [("drift.missing", "critical", "web"), ("source.state", "warning", None)]
+
+
+class Denying(FakeApi):
+    """A Vault that lets nobody in."""
+
+    def handle(self, call: Call) -> Answer:
+        return Answer.of({"errors": ["permission denied"]}, 403)
+
+
+def test_a_store_that_cannot_be_read_is_an_alert_and_hides_no_other(lab: Lab) -> None:
+    lab.config["certificates"]["api"] = {"names": [f"api.{ZONE}"], "stores": [{"provider": "file", "directory": "api"}]}
+    assert lab.issue().status == 0
+    with Denying() as vault:
+        lab.variables["VAULT_TOKEN"] = "t0ken"
+        lab.web["stores"].append({"provider": "vault", "address": vault.url, "path": "secret/web"})
+        document = watched(lab, "--metrics", "metrics.txt", status=9)
+        assert alerts(document) == [("source.store", "warning", "web")]
+        assert document["certificates"][0]["state"] == "partial"
+        assert parse(lab, "metrics.txt")["ci_acme_source_errors", (("source", "store"),)] == 1
+        del lab.variables["VAULT_TOKEN"]
+        shutil.rmtree(lab.directory / "api")
+        assert alerts(watched(lab, status=9)) == [
+            ("drift.missing", "critical", "api"),
+            ("source.store", "warning", "web"),
+        ]
 
 
 def test_in_a_job_of_github(lab: Lab) -> None:
