@@ -86,10 +86,11 @@ def judge(seen: Sequence[Glance], services: Services, settings: Monitor, *, ever
     mine, others = rows[: len(held)], [row for row in rows[len(held) :] if row.state in _ROW_ONLY]
     shown = [*mine, *others] if settings.others and everything else mine
     known = _by_name(found for entry in records.entries if (found := from_entry(entry, now)))
-    watched = [_watched(one, row, known.get(row.name, ()), now) for one, row in zip(seen, mine, strict=True)]
+    pairs = [(one, row) for one, row in zip(seen, mine, strict=True) if row.state != "retired"]
+    watched = [_watched(one, row, known.get(row.name, ()), now) for one, row in pairs]
     alerts = [*records.alerts, *(alert for one in seen for alert in one.alerts)]
     rules, events = settings.rules, records.events
-    alerts += [alert for row in shown if (alert := expiry(row, rules, now))]
+    alerts += [alert for row in shown if row.state != "retired" and (alert := expiry(row, rules, now))]
     own = _by_certificate(events)
     for one in watched:
         about = own.get(one.spec.name, ())

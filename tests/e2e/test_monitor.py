@@ -171,6 +171,23 @@ def test_a_state_that_is_broken_is_an_alert_and_hides_nothing(lab: Lab) -> None:
     assert found == [("drift.missing", "critical", "web"), ("source.state", "warning", None)]
 
 
+def test_other_environments_and_those_that_have_ended(lab: Lab) -> None:
+    lab.web["stores"][0]["directory"] = "certs/pr-7"
+    assert lab.issue().status == 0
+    (old,) = lab.run("inventory", "--output", "json").document["certificates"]
+    lab.web.update(names=[f"pr-8.{ZONE}"], stores=[{"provider": "file", "directory": "certs/pr-8"}])
+    assert lab.issue("--force").status == 0
+    assert lab.run("retire").status == 0
+    document = watched(lab, ahead=200 * DAY, status=0)
+    assert [row["state"] for row in document["certificates"]] == ["retired"], "what was torn down misses nothing"
+    lab.config["monitor"] = {"others": True}
+    document = watched(lab, ahead=200 * DAY, status=9)
+    (alert,) = document["alerts"]
+    assert (alert["code"], alert["subject"], alert["since"]) == ("expiry.expired", f"www.{ZONE}", old["not_after"])
+    assert "retire" in alert["fix"]
+    assert alerts(watched(lab, "web", ahead=200 * DAY, status=0)) == []
+
+
 class Denying(FakeApi):
     """A Vault that lets nobody in."""
 
