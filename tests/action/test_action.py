@@ -21,7 +21,7 @@ def test_a_certificate_then_a_kept_one_and_nothing_is_left(job: Job, lab: Lab) -
     first = job.main()
     assert first.status == 0, first.log
     outputs = job.outputs()
-    assert set(outputs) == set(ACTION["outputs"]) - {"matrix"}, "which is the plan's"
+    assert set(outputs) == set(ACTION["outputs"]) - {"matrix", "alerts"}, "which are of plan and of monitor"
     assert outputs["changed"] == "true"
     assert json.loads(outputs["certificates"])[0]["action"] == "issued"
     assert json.loads(Path(outputs["report"]).read_text())["exit_code"] == 0
