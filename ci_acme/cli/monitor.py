@@ -14,6 +14,7 @@ from ci_acme.cli.signals import stop_on_signals
 from ci_acme.cli.source import load_config
 from ci_acme.clock import SystemClock
 from ci_acme.core.alerts import Alert, Report
+from ci_acme.core.listing import plain
 from ci_acme.errors import Finding, UsageError
 
 _COLORS = {"critical": "red", "warning": "yellow", "notice": "dim"}
@@ -55,7 +56,7 @@ def _write_metrics(path: Path, report: Report) -> None:
 
 
 def _text(alert: Alert, console: Console) -> str:
-    about = alert.certificate or alert.subject
-    where = f" ({alert.subject})" if alert.certificate and alert.subject != alert.certificate else ""
+    about = alert.certificate or plain(alert.subject)
+    where = f" ({plain(alert.subject)})" if alert.certificate and alert.subject != alert.certificate else ""
     head = f"{console.paint(f'{alert.severity:<9}', _COLORS[alert.severity])}{alert.kind:<17}{about}{where}: "
-    return f"{head}{alert.message}\n         fix: {alert.fix}"
+    return f"{head}{plain(alert.message)}\n         fix: {plain(alert.fix)}"

@@ -88,12 +88,13 @@ def _cell(row: Row, column: str, *, shown: int | None = None) -> str:
     if column in {"names", "stores"}:
         items = list(row.names) if column == "names" else [place.label for place in row.stores]
         cut = items if shown is None or len(items) <= shown else [*items[:shown], f"(+{len(items) - shown})"]
-        return _plain((" " if column == "names" else "; ").join(cut))
+        return plain((" " if column == "names" else "; ").join(cut))
     value = getattr(row, column)
-    return show(value) or "" if isinstance(value, datetime) else _plain("" if value is None else str(value))
+    return show(value) or "" if isinstance(value, datetime) else plain("" if value is None else str(value))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """One line without control characters: nothing that a terminal would obey."""
     return _CONTROL.sub(" ", text).strip()
 
 
@@ -134,7 +135,7 @@ def _stamp(time: datetime) -> str:
 
 def _text(text: str) -> str:
     """RFC 5545 section 3.3.11."""
-    return _plain(text).replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
+    return plain(text).replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
 
 
 def _fold(line: str) -> list[str]:
