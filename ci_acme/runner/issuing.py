@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -307,13 +308,16 @@ class _Issuing:
 
     def _request(self, key: PrivateKey, replaces: str | None = None) -> OrderRequest:
         spec, authority = self._job.spec, self._services.authority(self._job.spec.authority)
+        start = self._services.clock.now() - (spec.backdate or timedelta())
         return OrderRequest(
             names=spec.names,
             key=key,
             profile=spec.profile,
             replaces=replaces,
             preferred_chain=authority.preferred_chain,
-            not_after=None if spec.lifetime is None else self._services.clock.now() + spec.lifetime,
+            not_before=None if spec.backdate is None else start,
+            not_after=None if spec.lifetime is None else start + spec.lifetime,
+            renew=spec.renew,
             expect=spec.expect,
             challenge=authority.challenge,
             preauthorized=is_preauthorized(authority),

@@ -116,6 +116,16 @@ def test_a_lifetime_is_asked_for_where_it_can_be() -> None:
     assert "90 days" in refused(spec(lifetime=91 * DAY), WELL_KNOWN["google"])
 
 
+def test_a_beginning_is_asked_for_where_it_can_be() -> None:
+    early = replace(spec(), backdate=timedelta(hours=1))
+    assert "takes no not_before" in refused(early)
+    assert "takes no not_before" in refused(early, WELL_KNOWN["letsencrypt-staging"])
+    assert refusal(early, WELL_KNOWN["google"], NOW) is None
+    assert refusal(early, UNKNOWN, NOW) is None
+    assert early.digest() != spec().digest()
+    assert early.digest() == replace(spec(), backdate=timedelta(minutes=60)).digest()
+
+
 @pytest.mark.parametrize(
     ("profile", "expect", "allowed"),
     [
