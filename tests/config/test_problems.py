@@ -377,8 +377,8 @@ CASES: list[tuple[str, str, list[str]]] = [
         NAMES + "    not_before: +1d\n",
         [
             (
-                "9:17: certificates.web.not_before: must be a time before the order: -1h, -30m. Later or fixed times are "
-                "not taken: a certificate that is not valid yet would replace one that is"
+                "9:17: certificates.web.not_before: must be a time before the order: -1h, -30m. Later or fixed times "
+                "are not taken: a certificate that is not valid yet would replace one that is"
             )
         ],
     ),

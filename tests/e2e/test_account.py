@@ -248,3 +248,53 @@ def test_a_lost_account_is_registered_anew_in_ci_where_that_is_allowed(lab: Lab)
     lab.pebble.reset()
     ran = lab.issue("--force", "--allow-new-account", environ={"CI": "true"})
     assert ran.status == 0, ran.stderr
+
+
+def checked(lab: Lab, *, status: int, **environ: str) -> dict[str, Any]:
+    """The line of `check` about the account, and nothing of it has changed anything."""
+    before = lab.pebble.log().count("accounts in memory")
+    ran = lab.run("check", "--output", "json", environ=environ)
+    assert ran.status == status, ran.stdout
+    assert lab.pebble.log().count("accounts in memory") == before
+    lines = [line for line in ran.document["findings"] if line["area"] == "ca" and "answers" not in line["message"]]
+    (line,) = [line for line in lines if "account" in line["message"]]
+    result: dict[str, Any] = line
+    return result
+
+
+def test_check_asks_the_ca_for_the_account(lab: Lab) -> None:
+    assert "made and registered by the first issue" in checked(lab, status=0)["message"]
+    made = account(lab, "register")
+    assert made["url"] in checked(lab, status=0, CI="true")["message"]
+    shutil.rmtree(lab.directory / ".ci-acme" / "state", ignore_errors=True)
+    for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+        rest.unlink()
+    assert made["url"] in checked(lab, status=0)["message"], "no state is needed"
+    account(lab, "deactivate", "--yes")
+    for known in (True, False):
+        line = checked(lab, status=9)
+        assert (line["level"], line["code"]) == ("error", "config.account")
+        assert "is deactivated" in line["message"]
+        assert "a fresh key" in line["fix"]
+        assert (made["url"] in line["message"]) is known
+        for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+            rest.unlink()
+
+
+def test_check_says_that_a_key_has_no_account(lab: Lab) -> None:
+    account(lab, "register")
+    lab.pebble.reset()
+    assert "the first issue registers it" in checked(lab, status=0)["message"]
+    line = checked(lab, status=9, CI="true")
+    assert "registers none" in line["message"]
+    assert "--allow-new-account" in line["fix"]
+
+
+def test_check_goes_around_a_rotation_that_was_killed(lab: Lab) -> None:
+    account(lab, "register")
+    path = lab.directory / ".ci-acme" / "account.pem"
+    shutil.copy(path, path.with_name("account.pem.new"))
+    line = checked(lab, status=0)
+    assert (line["level"], line["code"]) == ("warning", "")
+    assert "interrupted" in line["message"]
+    assert path.with_name("account.pem.new").exists()
