@@ -202,6 +202,22 @@ BY_URL: Final = (
         notes=("names are validated beforehand (CreateAcmeDomainValidation)", "RSA 2048, EC P-256 and P-384 only"),
     ),
     Ca(
+        "HARICA",
+        form=r"https://[^/]+\.harica\.gr/acme/[^/]+/directory",
+        binding=True,
+        client_auth_until=CHROME_ENDS_CLIENT_AUTH,
+        notes=(
+            "each account of its console has a directory of its own",
+            "domains that are validated in the console get no challenges",
+        ),
+    ),
+    Ca(
+        "LiteSSL",
+        form=r"https://acme\.litessl\.com/acme/v2/directory",
+        binding=True,
+        client_auth_until=CHROME_ENDS_CLIENT_AUTH,
+    ),
+    Ca(
         "step-ca, Smallstep",
         form=r"https://[^/]+/acme/[^/]+/directory",
         validity=True,
