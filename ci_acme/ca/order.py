@@ -28,6 +28,7 @@ from ci_acme.errors import (
     ChallengeFailed,
     CiAcmeError,
     DeliveryError,
+    DnsUnreachable,
     LeaseLost,
     OrderRefused,
     RateLimited,
@@ -43,7 +44,7 @@ END_SLACK: Final = timedelta(hours=1)
 """How far from the time that was asked for the end of a certificate may be without a word."""
 BEGIN_SLACK: Final = timedelta(minutes=1)
 """How much later than the time that was asked for a certificate may begin without a word."""
-GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost)
+GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost, DnsUnreachable)
 """Errors that say nothing against an order: it stays, and a later run goes on with it."""
 
 

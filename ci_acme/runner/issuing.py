@@ -114,14 +114,14 @@ class _Issuing:
         solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
-        preflight = None if self._keeper.holds_one() else self._preflight(solver if predecessor is None else None)
+        preflight = None if self._keeper.holds_one() else self._preflight(solver, predecessor)
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
             self._keeper.account = client.account or ""
             with services.quota.gone_on_with(self._job.spec):
                 found = self._earlier(client, solver, predecessor)
             if found is None:
-                preflight = preflight or self._preflight(solver if predecessor is None else None)
+                preflight = preflight or self._preflight(solver, predecessor)
                 found = self._new(client, solver, predecessor, self._around(client, preflight))
             dns_seconds = found[1].dns_seconds
             return found
@@ -195,8 +195,8 @@ class _Issuing:
         outcome.renew_after = metadata.renew_after
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
-    def _preflight(self, solver: ChallengeSolver | None) -> Preflight:
-        return Preflight(self._job.spec, self._services, solver)
+    def _preflight(self, solver: ChallengeSolver, predecessor: CertificateFacts | None) -> Preflight:
+        return Preflight(self._job.spec, self._services, solver, renewal=predecessor is not None)
 
     def _new(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ci_acme.core.checks import CheckLine
 from ci_acme.errors import CiAcmeError
-from ci_acme.model.names import challenge_name, is_wildcard, standing_name
+from ci_acme.model.names import challenge_name
 from ci_acme.runner.solvers import is_preauthorized, known_account, names_for_check
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def _by_account(authority: str, names: Sequence[str], services: Services, seen: 
 
 def _standing(authority: str, names: Sequence[str], services: Services, seen: SeenCa | None) -> Iterator[CheckLine]:
     """Whether the standing records permit us, as far as it is known before an order."""
-    from ci_acme.core.standing import record
-    from ci_acme.dns.standing import StandingSolver, missing_records
-    from ci_acme.ports import StandingChallenge
+    from ci_acme.dns.standing import StandingSolver, expected, missing_records
 
     if seen is None:  # the line about the CA says why
         return
@@ -74,15 +72,11 @@ def _standing(authority: str, names: Sequence[str], services: Services, seen: Se
     if account is None:
         yield _no_account(authority, "the records that permit it")
         return
-    issuers = tuple(identity.lower() for identity in seen.directory.caa_identities)
+    issuers = seen.directory.caa_identities
     if not issuers:
         yield CheckLine("warning", "dns", authority, "its directory does not say whose name the records must have")
         return
-    wanted = []
-    for name in dict.fromkeys(names):
-        wildcard = is_wildcard(name)
-        value = record(issuers[0], account, wildcard=wildcard)
-        wanted.append(StandingChallenge(name, standing_name(name), value, issuers, account, wildcard))
+    wanted = expected(names, issuers, account)
     for challenge, said in StandingSolver(services.dns, "", services.notify).judge_all(wanted).items():
         if said is None:
             yield CheckLine("ok", "dns", challenge.name, f"permits {account} at {authority}")

@@ -98,7 +98,7 @@ def test_a_standing_record_is_told_and_then_serves(standing: Lab) -> None:
         "value": f"{ISSUER}; accounturi={account}; policy=wildcard",
     }
     assert f'{record["name"]}. IN TXT "{record["value"]}"' in error["fix"]
-    assert lab.pebble.request_counts()["/chalZ/"] == 0
+    assert lab.orders() == 0
     assert "error" in {line["level"] for line in lab.run("check", "--output", "json").document["findings"]}
 
     lab.bind.update(ZONE, add=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
@@ -107,6 +107,11 @@ def test_a_standing_record_is_told_and_then_serves(standing: Lab) -> None:
     check_store(lab.store, lab.web["names"])
     assert ran.certificate["requests"]["dns_changes"] == 0
     assert lab.issue("--force").status == 0
+    orders = lab.orders()
+    lab.bind.update(ZONE, delete=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
+    assert lab.issue("--force").certificate["error"]["code"] == "dns.record"
+    assert lab.orders() == orders, "nor does a renewal cost one"
+    lab.bind.update(ZONE, add=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
     for rest in (lab.directory / ".ci-acme").glob("state.db*"):
         rest.unlink()  # a hosted runner has none: the CA tells the account
     checked = lab.run("check", "--output", "json")
