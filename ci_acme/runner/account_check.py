@@ -70,7 +70,7 @@ def _look_up(name: str, authority: Authority, seen: SeenCa, services: Services) 
         seen.account = known_account(name, services)
         said = f"the key rotation of {reference} was interrupted: {key_file.next} is there"
         return CheckLine("warning", "ca", name, said, "ci-acme account rotate-key finishes it, as does the next issue")
-    client.knows(seen.directory)
+    client.begin(seen.directory)
     remembered = _ended(client.directory_url, thumbprint(client.signer.jwk), services)
     account = None if remembered else look_up(client, services.scope(""))
     fresh = f"set account_key of {name} to a fresh key, and register that: ci-acme account register"
