@@ -157,6 +157,24 @@ def test_revoked_by_file_serial_and_its_own_key(lab: Lab) -> None:
     assert state_at_ca(lab, first) == state_at_ca(lab, second) == "Revoked"
 
 
+def test_what_no_store_holds_any_more_is_had_again_from_the_ca(lab: Lab) -> None:
+    """By its serial number from the ledger, by its name from the inventory."""
+    assert lab.issue().status == 0
+    first = check_store(lab.store, NAMES)
+    assert lab.issue("--force").status == 0
+    second = check_store(lab.store, NAMES)
+    (one,) = revoke(lab, "--serial", f"{first.serial_number:x}", "--reason", "1").document["certificates"]
+    assert (one["action"], one["by"], one["authority"]) == ("revoked", "account", "pebble")
+    assert (state_at_ca(lab, first), state_at_ca(lab, second)) == ("Revoked", "Valid")
+    assert lab.issue().certificate["action"] == "kept"
+    shutil.rmtree(lab.store)
+    (one,) = revoke(lab, "web").document["certificates"]
+    assert one["action"] == "revoked"
+    assert state_at_ca(lab, second) == "Revoked"
+    lab.web["names"] = [f"other.{ZONE}"]
+    assert "the inventory has none" in revoke(lab, "web", status=2).document["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
