@@ -80,6 +80,7 @@ class Preflight:
             lambda clock: dns.caa(bases, clock), services.clock, "ci-acme-caa"
         )
         self._passed = False
+        self._ahead = False
         self._solver: Solver | None = None
         self._standing: StandingSolver | None = None
         if solver is not None and self._method == "dns-persist-01":
@@ -89,10 +90,8 @@ class Preflight:
             self._standing = solver
             solver.prepare([standing_name(name) for name in names])
         elif isinstance(solver, Solver) and not renewal:
-            wanted = challenge_names(spec, services)
-            if wanted:
-                self._solver = solver
-                solver.look_ahead(wanted)
+            self._solver = solver
+            self._ahead = self._look_ahead(None)
 
     def require(self, identities: Sequence[str], account: str | None) -> None:
         """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts.
@@ -100,12 +99,19 @@ class Preflight:
         Raises another `DnsError` for a challenge that has no place, and `DnsRecordMissing`.
         """
         self._require_caa(identities, account)
-        if self._solver is not None:
+        if self._solver is not None and (self._ahead or self._look_ahead(account)):
             self._require_places(self._solver)
         if self._standing is not None and account is not None:
             within = self._services.deadline.within(_PATIENCE)
             self._standing.foresee(self._names, identities, account, within)
         self._passed = True
+
+    def _look_ahead(self, account: str | None) -> bool:
+        """Begin to look for the places of records, if they are known: the names of some depend on the account."""
+        wanted = challenge_names(self._spec, self._services, account)
+        if wanted and self._solver is not None:
+            self._solver.look_ahead(wanted)
+        return bool(wanted)
 
     def _require_places(self, solver: Solver) -> None:
         try:
@@ -181,13 +187,13 @@ def bases_of(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(base_name(name) for name in names))
 
 
-def challenge_names(spec: CertificateSpec, services: Services) -> list[str]:
+def challenge_names(spec: CertificateSpec, services: Services, account: str | None) -> list[str]:
     """Where the records of an order belong, as far as it is sure that it takes records and where."""
     section = services.authority(spec.authority)
     bound = section.external_account is not None and not known_ca(section.directory_url).by_challenge
     if not services.config.dns or bound or is_preauthorized(section):
         return []
-    name_of = names_for_check(spec.authority, services)
+    name_of = names_for_check(spec.authority, services, account)
     return [] if name_of is None else list(dict.fromkeys(map(name_of, spec.names)))
 
 

@@ -44,6 +44,18 @@ def test_dns_account_01(lab: Lab) -> None:
     assert checked.status == 0, checked.stdout
 
 
+def test_a_challenge_of_an_account_without_a_place_costs_no_order(lab: Lab) -> None:
+    """Also where no state knows the account, on whose URL the name depends."""
+    authority(lab)["challenge"] = "dns-account-01"
+    lab.web["names"] = ["www.elsewhere.test"]
+    for _ in range(2):
+        ran = lab.issue()
+        assert ran.certificate["error"]["code"] == "dns.zone"
+        assert lab.orders() == 0
+        for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+            rest.unlink()
+
+
 def test_the_label_is_the_accounts_and_no_other_name_is_touched(make_lab: MakeLab) -> None:
     lab = make_lab(records=['_acme-challenge.www 60 TXT "of somebody else"'])
     authority(lab)["challenge"] = "dns-account-01"
