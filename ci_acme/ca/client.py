@@ -88,7 +88,7 @@ class AcmeClient:
         other = AcmeClient(self.directory_url, self.signer, http=http, clock=clock, bucket=self._bucket)
         other._account = self._account
         if self._directory is not None:
-            other._begin(self._directory)
+            other.begin(self._directory)
         return other
 
     @property
@@ -293,10 +293,11 @@ class AcmeClient:
                 reply = self.transport.get(self.directory_url, kind="directory", what="show its directory", scope=scope)
                 date = reply.date
                 self._clock_error = None if date is None else (self.clock.now() - date).total_seconds()
-                return self._begin(Directory.from_reply(reply))
+                return self.begin(Directory.from_reply(reply))
             return self._directory, self._signed
 
-    def _begin(self, directory: Directory) -> tuple[Directory, AcmeTransport]:
+    def begin(self, directory: Directory) -> tuple[Directory, AcmeTransport]:
+        """Go on with a directory that was just read; costs no request."""
         self._directory = directory
         self._signed = AcmeTransport(self.transport, self.signer, directory.new_nonce)
         return directory, self._signed

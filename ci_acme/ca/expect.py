@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from ci_acme.ca.verify import Chain
+from ci_acme.core.renewal import without_ari
 from ci_acme.core.requirements import lifetime_problem
 from ci_acme.errors import CertificateRejected
-from ci_acme.model.spec import Expectation
+from ci_acme.model.spec import Expectation, RenewPolicy
 
 
 class NotAsExpected(CertificateRejected):
@@ -24,6 +26,20 @@ def require(expect: Expectation, chain: Chain, *, url: str) -> None:
             "orders again only with --force",
             details={"certificate": url, "usages": sorted(chain.usages), "chain": sorted(chain.common_names)},
         )
+
+
+def require_news(chain: Chain, renew: RenewPolicy, now: datetime, *, url: str) -> None:
+    """Raises `NotAsExpected` for a certificate that began so long ago that every run would renew it."""
+    facts = chain.facts
+    if now < without_ari(facts.not_before, facts.not_after, renew):
+        return
+    raise NotAsExpected(
+        "the certificate that the CA issued was not stored: by not_before it began so long ago that it is due for "
+        "renewal already",
+        fix="shorten not_before, or ask for a longer certificate with lifetime; the same config orders again only with "
+        "--force",
+        details={"certificate": url},
+    )
 
 
 def _problems(expect: Expectation, chain: Chain) -> Iterator[str]:

@@ -18,7 +18,9 @@ WIDTH = 8
 def give_up(client: AcmeClient, authorizations: Sequence[str], scope: Scope) -> bool:
     """Deactivate what is pending of these authorizations, as far as the scope's time goes. Never raises `CiAcmeError`.
 
-    True if none is pending any more. An authorization that is valid stays: it may serve a later order.
+    True if none is pending any more. An authorization that is valid stays: it may serve a later order. So does one that
+    the CA is validating just now: that ends by itself, one way or the other, and what Pebble is told meanwhile makes it
+    answer nothing any more (it forgets to unlock the challenge).
     """
 
     def deactivate(url: str) -> bool:
@@ -26,7 +28,8 @@ def give_up(client: AcmeClient, authorizations: Sequence[str], scope: Scope) -> 
             return False
         try:
             (authorization,) = client.authorizations(scope, [url])
-            if authorization.status == "pending":
+            validating = any(challenge.status == "processing" for challenge in authorization.challenges)
+            if authorization.status == "pending" and not validating:
                 client.deactivate(scope, url)
         except CiAcmeError:
             return False

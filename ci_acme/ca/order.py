@@ -11,7 +11,7 @@ from ci_acme.ca.authorize import Authorizer, Pace, is_passing
 from ci_acme.ca.challenges import record_name
 from ci_acme.ca.cleaner import Cleaner
 from ci_acme.ca.client import AcmeClient
-from ci_acme.ca.expect import NotAsExpected, require
+from ci_acme.ca.expect import NotAsExpected, require, require_news
 from ci_acme.ca.jws import b64
 from ci_acme.ca.keys import PrivateKey, build_csr, refuse_account_key
 from ci_acme.ca.messages import DNS, Order
@@ -28,20 +28,23 @@ from ci_acme.errors import (
     ChallengeFailed,
     CiAcmeError,
     DeliveryError,
+    DnsUnreachable,
     LeaseLost,
     OrderRefused,
     RateLimited,
     StateError,
 )
 from ci_acme.model.material import CertificateFacts
-from ci_acme.model.spec import Expectation
+from ci_acme.model.spec import Expectation, RenewPolicy
 from ci_acme.ports import ChallengeSolver
 
 SECOND_ATTEMPT: Final = 5.0
 """Seconds between a challenge that failed for a passing reason and the second order."""
-LIFETIME_SLACK: Final = timedelta(hours=1)
+END_SLACK: Final = timedelta(hours=1)
 """How far from the time that was asked for the end of a certificate may be without a word."""
-GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost)
+BEGIN_SLACK: Final = timedelta(minutes=1)
+"""How much later than the time that was asked for a certificate may begin without a word."""
+GONE_ON_WITH: Final = (CaUnreachable, CaTimeout, RateLimited, DeliveryError, StateError, LeaseLost, DnsUnreachable)
 """Errors that say nothing against an order: it stays, and a later run goes on with it."""
 
 
@@ -54,7 +57,8 @@ class OrderRequest:
     """What is wanted. `key` is the certificate's private key, `replaces` the CertID of its predecessor.
 
     `challenge` is the type that is answered: dns-01, dns-account-01 or dns-persist-01; none is if the CA validates
-    names beforehand (`preauthorized`).
+    names beforehand (`preauthorized`). `renew` is when it will be renewed: one that was asked to begin in the past must
+    not be due at once.
     """
 
     names: tuple[str, ...]
@@ -64,6 +68,7 @@ class OrderRequest:
     preferred_chain: str | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
+    renew: RenewPolicy = field(default_factory=RenewPolicy)
     expect: Expectation = field(default_factory=Expectation)
     challenge: str = DNS
     preauthorized: bool = False
@@ -139,7 +144,7 @@ def _attempt(
     cleaner = Cleaner(solver)
     with cleaner:
         _prepare(flow, solver)
-        with _lifetime_blamed(request):
+        with _times_blamed(request):
             order = client.new_order(
                 scope,
                 request.names,
@@ -154,14 +159,16 @@ def _attempt(
 
 
 @contextmanager
-def _lifetime_blamed(request: OrderRequest) -> Generator[None]:
+def _times_blamed(request: OrderRequest) -> Generator[None]:
     """A CA may refuse the times that were asked for without a word of them, also as an error of its own (smallstep)."""
     try:
         yield
     except (CaUnreachable, OrderRefused) as error:
-        if request.not_after is None or "problem" not in error.details:
+        times = (("lifetime", request.not_after), ("not_before", request.not_before))
+        keys = " and ".join(key for key, asked in times if asked is not None)
+        if not keys or "problem" not in error.details:
             raise
-        fix = f"{error.fix}; it may not give the lifetime that was asked for: shorten or remove lifetime"
+        fix = f"{error.fix}; it may not give the {keys} that was asked for: shorten or remove it"
         raise type(error)(error.message, fix=fix, details=error.details) from None
 
 
@@ -284,7 +291,7 @@ class _Flow:
             if order.status == "ready":
                 csr = csr or b64(build_csr(self.request.key, self.request.names))
                 self._before_finalize()
-                with _lifetime_blamed(self.request):
+                with _times_blamed(self.request):
                     order = self.client.finalize(self.scope, order, csr)
                 if order.status in {"valid", "invalid"}:
                     continue
@@ -292,9 +299,7 @@ class _Flow:
             order = self.client.order(self.scope, order.url, known=order)
         chain = self._download(order)
         self.scope.step(f"{self.client.host} issued a certificate until {chain.facts.not_after:%Y-%m-%d %H:%M} UTC")
-        asked = self.request.not_after
-        if asked is not None and abs(chain.facts.not_after - asked) > LIFETIME_SLACK:
-            self.scope.warn(f"{self.client.host} was asked for a certificate until {asked:%Y-%m-%d %H:%M} UTC")
+        self._compare_times(chain)
         return Issued(
             order_url=order.url,
             certificate_pem=chain.leaf,
@@ -304,6 +309,17 @@ class _Flow:
             seconds=self.client.clock.monotonic() - self._begun,
             dns_seconds=self.dns_seconds,
         )
+
+    def _compare_times(self, chain: Chain) -> None:
+        """Tell of times that are not those that were asked for."""
+        begin, end = self.request.not_before, self.request.not_after
+        said = []
+        if begin is not None and chain.facts.not_before - begin > BEGIN_SLACK:
+            said.append(f"from {begin:%Y-%m-%d %H:%M} UTC on; it begins {chain.facts.not_before:%Y-%m-%d %H:%M}")
+        if end is not None and abs(chain.facts.not_after - end) > END_SLACK:
+            said.append(f"until {end:%Y-%m-%d %H:%M} UTC")
+        for text in said:
+            self.scope.warn(f"{self.client.host} was asked for a certificate {text}")
 
     def _refused(self, order: Order) -> CiAcmeError:
         what = "issue the certificate"
@@ -319,14 +335,19 @@ class _Flow:
         for chain in self._chains(order.certificate):
             fits = expected is None or chain.matches(expected)
             if fits and (preferred is None or chain.matches(preferred)):
-                require(self.request.expect, chain, url=order.certificate)
+                self._require(chain, order.certificate)
                 return chain
             if best is None or (fits and expected is not None and not best.matches(expected)):
                 best = chain
         assert best is not None
-        require(self.request.expect, best, url=order.certificate)
+        self._require(best, order.certificate)
         self.scope.warn(f"{self.client.host} offers no chain with {preferred!r}; another chain is used")
         return best
+
+    def _require(self, chain: Chain, url: str) -> None:
+        require(self.request.expect, chain, url=url)
+        if self.request.not_before is not None:
+            require_news(chain, self.request.renew, self.client.clock.now(), url=url)
 
     def _chains(self, url: str) -> Iterator[Chain]:
         """The default chain, then the alternates, each downloaded when it is asked for."""

@@ -23,6 +23,9 @@ LIMITS: Final = ("letsencrypt", "letsencrypt-staging", "none")
 STATE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION: Final = re.compile(r"(?:\d{1,6}[mhdw])+\Z")
+_BACKDATE: Final = re.compile(r"-(?:\d{1,6}[mhdw])+\Z")
+LONGEST_BACKDATE: Final = timedelta(hours=48)
+"""CA/B Forum BR 7.1.2.7: no certificate begins earlier than 48 hours before it is signed."""
 _FRACTION: Final = re.compile(r"0?\.\d{1,6}\Z")
 _RATE: Final = re.compile(r"(\d{1,9})/((?:\d{1,6}[mhdw])+)\Z")
 _OID: Final = re.compile(r"[0-2](\.\d{1,10}){2,20}\Z")
@@ -140,6 +143,17 @@ def _check_lifetime(value: str) -> str:
     return value
 
 
+def _check_backdate(value: str) -> str:
+    if not _BACKDATE.match(value):
+        raise ValueError(
+            "must be a time before the order: -1h, -30m. Later or fixed times are not taken: a certificate that is not "
+            "valid yet would replace one that is"
+        )
+    if not timedelta() < parse_duration(value[1:]) <= LONGEST_BACKDATE:
+        raise ValueError("must be between -1m and -48h: no CA that browsers trust begins a certificate earlier")
+    return value
+
+
 def _check_key_usage(value: str) -> str:
     if value not in KEY_USAGES and not _OID.match(value):
         raise choice(KEY_USAGES, value, "is neither a key usage nor an OID")
@@ -237,6 +251,12 @@ Lifetime = Annotated[
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern.replace("\\Z", "$"), "examples": ["47d"]}),
 ]
 """How long something lasts: 47d, 160h, 1d12h."""
+Backdate = Annotated[
+    str,
+    AfterValidator(_check_backdate),
+    WithJsonSchema({"type": "string", "pattern": _BACKDATE.pattern.replace("\\Z", "$"), "examples": ["-1h"]}),
+]
+"""How long before something: -1h, -30m."""
 KeyUsage = Annotated[
     str,
     AfterValidator(_check_key_usage),

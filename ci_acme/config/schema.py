@@ -5,6 +5,7 @@ Provider entries are judged by the settings class of the provider that they name
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WrapValidator, model_validator
@@ -245,6 +246,11 @@ class Certificate(Settings):
     lifetime: fields.Lifetime | None = Field(
         None, description="How long it shall last (7d, 24h), at CAs that let one choose; default: what the CA decides."
     )
+    not_before: fields.Backdate | None = Field(
+        None,
+        description="How long before the order it shall begin (-1h, -30m; 48 h at most), for clients whose clocks are "
+        "behind, at CAs that let one choose; default: what the CA decides.",
+    )
     expect: Expect | None = Field(None, description="What it must be like to be stored.")
     stores: tuple[StoreEntry, ...] = Field(min_length=1, description="Where the certificate and its key belong.")
 
@@ -256,7 +262,14 @@ class Certificate(Settings):
                 raise at({("lifetime",): "is longer than expect.max_lifetime"})
             if expect.min_lifetime and said < expect.min_lifetime:
                 raise at({("lifetime",): "is shorter than expect.min_lifetime"})
+        if self.lifetime and self.not_before and fields.parse_duration(self.lifetime) < 4 * self.backdate:
+            raise at({("not_before",): "is more than a quarter of lifetime: it would soon be due for renewal"})
         return self
+
+    @property
+    def backdate(self) -> timedelta:
+        """How long before an order the certificate shall begin; nothing without `not_before`."""
+        return fields.parse_duration(self.not_before[1:]) if self.not_before else timedelta()
 
     @property
     def key_type(self) -> KeyType:
@@ -323,6 +336,7 @@ class Config(Settings):
             owner=certificate.owner,
             renew=certificate.renewal,
             lifetime=fields.parse_duration(certificate.lifetime) if certificate.lifetime else None,
+            backdate=certificate.backdate or None,
             expect=certificate.expect.expectation if certificate.expect else Expectation(),
             fallbacks=tuple(rest),
         )

@@ -38,10 +38,11 @@ class Ca:
     `staging`: trusted by nobody. `binding`: accounts need `external_account` (RFC 8555 section 7.3.4).
     `client_auth_until`: the day from which on no certificate is for client authentication. `validity`: whether it takes
     notBefore and notAfter; `longest` is the longest that it then gives. `rollover`, `renewal_info`: does it have them.
-    `preauthorized`: names are validated in its console and not by challenges. `per_second`, `burst`: what it takes of
-    requests; `limits` names its rate limits in `ci_acme.core.budget`. `default_profile` is what an order without a
-    profile gets. `keys` are the keys of certificates that it takes, empty if that is not known; `contact`: it issues
-    nothing to an account without one. `caution` is (what a good directory's URL contains, what is wrong with others).
+    `preauthorized`: names are validated in its console and not by challenges; `by_challenge`: they never are.
+    `per_second`, `burst`: what it takes of requests; `limits` names its rate limits in `ci_acme.core.budget`.
+    `default_profile` is what an order without a profile gets. `keys` are the keys of certificates that it takes, empty
+    if that is not known; `contact`: it issues nothing to an account without one. `caution` is (what a good directory's
+    URL contains, what is wrong with others).
     """
 
     title: str
@@ -55,6 +56,7 @@ class Ca:
     rollover: bool | None = None
     renewal_info: bool | None = None
     preauthorized: bool = False
+    by_challenge: bool = False
     per_second: float | None = None
     burst: int = 0
     limits: str = "none"
@@ -114,6 +116,7 @@ def _google(url: str, *, staging: bool) -> Ca:
         longest=timedelta(days=90),
         rollover=True,
         renewal_info=True,
+        by_challenge=True,
         notes=("the external account's key serves once and for seven days",),
     )
 
@@ -125,6 +128,7 @@ def _sslcom(kind: str) -> Ca:
         binding=True,
         client_auth_until=date(2025, 9, 15),
         rollover=False,
+        by_challenge=True,
         contact=True,
         notes=(
             "wants a contact; without one, finalize is refused as badCSR",
@@ -160,6 +164,7 @@ WELL_KNOWN: Final[dict[str, Ca]] = {
         client_auth_until=date(2025, 10, 15),
         rollover=False,
         renewal_info=False,
+        by_challenge=True,
         notes=("a failed challenge can be answered again",),
     ),
     "sslcom-rsa": _sslcom("rsa"),
@@ -200,6 +205,22 @@ BY_URL: Final = (
         preauthorized=True,
         keys=("rsa-2048", "ec-p256", "ec-p384"),
         notes=("names are validated beforehand (CreateAcmeDomainValidation)", "RSA 2048, EC P-256 and P-384 only"),
+    ),
+    Ca(
+        "HARICA",
+        form=r"https://[^/]+\.harica\.gr/acme/[^/]+/directory",
+        binding=True,
+        client_auth_until=CHROME_ENDS_CLIENT_AUTH,
+        notes=(
+            "each account of its console has a directory of its own",
+            "domains that are validated in the console get no challenges",
+        ),
+    ),
+    Ca(
+        "LiteSSL",
+        form=r"https://acme\.litessl\.com/acme/v2/directory",
+        binding=True,
+        client_auth_until=CHROME_ENDS_CLIENT_AUTH,
     ),
     Ca(
         "step-ca, Smallstep",

@@ -39,6 +39,9 @@ def _refusals(spec: CertificateSpec, ca: Ca, now: datetime) -> Iterator[tuple[st
         yield f"{ca.title} takes no key of the type {spec.key.value}", f"set key to one of: {', '.join(ca.keys)}"
     yield from _client_auth(spec, ca, now)
     yield from _asked_lifetime(spec, ca)
+    if spec.backdate is not None and ca.validity is False:
+        said = f"{ca.title} takes no not_before: it decides by itself when a certificate begins"
+        yield said, "remove not_before, or use a CA that takes it"
     yield from _expected_lifetime(spec, ca, now)
 
 

@@ -14,7 +14,7 @@ from ci_acme.dns.publish import Lease, Publisher, Turn
 from ci_acme.dns.resolve import Target
 from ci_acme.dnswire import canonical
 from ci_acme.errors import CiAcmeError
-from ci_acme.ports import Challenge, Concurrency, Deadline, DnsProvider, TxtValue, Zone
+from ci_acme.ports import Challenge, Concurrency, Deadline, DnsProvider, ProvesCredentials, TxtValue, Zone
 
 if TYPE_CHECKING:
     from ci_acme.dns.zones import Directory
@@ -58,6 +58,7 @@ class Desk:
         self._lock = threading.Lock()
         self._provider: DnsProvider | None = None
         self._zones: Flights[str, Choice] = Flights()
+        self._proven: Flights[str, bool] = Flights()
         self._publishers: dict[Zone, Publisher] = {}
 
     @property
@@ -96,6 +97,18 @@ class Desk:
         reached = target.closed is None
         public = Delegation(directory, target.authority, target.name, deadline.clock, reached=reached)
         return choose(zones, wish, public)
+
+    def prove_credentials(self, zone: Zone, deadline: Deadline) -> None:
+        """Ask the provider once whether its credential is right, if it can tell. Raises `DnsCredentialsError`."""
+        provider = self.provider
+        if not isinstance(provider, ProvesCredentials):
+            return
+
+        def prove(_: Sequence[str]) -> dict[str, bool]:
+            provider.prove_credentials(zone, deadline=deadline)
+            return {zone.id: True}
+
+        self._proven.get([zone.id], prove, deadline.clock)
 
     def publisher(self, zone: Zone) -> Publisher:
         """The publisher of a zone, the same for all threads."""

@@ -9,13 +9,14 @@ from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from ci_acme.dns.ahead import objection
 from ci_acme.dns.background import Background
 from ci_acme.dns.desks import Group
 from ci_acme.dns.follow import show_chain
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.publish import NOTHING_WRITTEN
 from ci_acme.dns.resolve import Target
-from ci_acme.errors import CiAcmeError, DnsPropagationTimeout, DnsUnreachable
+from ci_acme.errors import CiAcmeError, DnsPropagationTimeout
 from ci_acme.model.events import Observer, Step, Warned
 from ci_acme.ports import Challenge, Clock, Concurrency, Deadline, Placement, Zone
 
@@ -39,6 +40,7 @@ class Solver:
         self._lock = threading.Lock()
         self._search: Background[dict[str, Target | CiAcmeError]] | None = None
         self._searched: frozenset[str] = frozenset()
+        self._objection: CiAcmeError | None = None
         self._groups: list[Group] = []
         self._held: list[tuple[Group, str, str]] = []
         self._left: list[tuple[Group, str, str]] = []
@@ -74,19 +76,26 @@ class Solver:
         engine = self._engine
         self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")
 
-    def foresee(self, deadline: Deadline) -> None:
-        """Raise what `solve` would raise because a prepared name has no place, if that is known by the deadline.
+    def look_ahead(self, names: Sequence[str]) -> None:
+        """`prepare`, and find out what `foresee` raises."""
+        names = sorted(set(names))
+        self._searched = frozenset(names)
+        engine = self._engine
 
-        Name servers of ours that do not answer say nothing of that: an order may be ready without a challenge.
-        """
+        def search(clock: Clock) -> dict[str, Target | CiAcmeError]:
+            found = engine.locate(names, clock)
+            self._objection = objection(engine, found, clock)
+            return found
+
+        self._search = Background(search, engine.clock, "ci-acme-zones")
+
+    def foresee(self, deadline: Deadline) -> None:
+        """After `look_ahead`: raise what `solve` would raise for certain, if that is known by the deadline."""
         if self._search is None or not self._search.ended(deadline):
             return
-        for name, target in self._search.result().items():
-            if isinstance(target, DnsUnreachable) and self._engine.serves(name):
-                continue
-            if not isinstance(target, Target):
-                raise target
-            self._engine.desk_for(target)
+        self._search.result()
+        if self._objection is not None:
+            raise self._objection
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ci_acme.core.standing import judge
+from ci_acme.core.standing import judge, record
 from ci_acme.dns.background import Background
 from ci_acme.dns.follow import show_chain
 from ci_acme.dns.resolve import Target
 from ci_acme.errors import CiAcmeError, DnsRecordMissing
 from ci_acme.model.events import Observer, Step, Warned
+from ci_acme.model.names import is_wildcard, standing_name
 from ci_acme.model.records import format_time
 from ci_acme.ports import Challenge, Deadline, StandingChallenge
 
@@ -30,6 +31,8 @@ class StandingSolver:
         self._certificate = certificate
         self._notify = notify
         self._search: Background[dict[str, Target | CiAcmeError]] | None = None
+        self._searched: frozenset[str] = frozenset()
+        self._warned: set[str] = set()
 
     @property
     def changes(self) -> int:
@@ -40,8 +43,23 @@ class StandingSolver:
         return None
 
     def prepare(self, names: Sequence[str]) -> None:
+        if self._search is not None and self._searched.issuperset(names):
+            return  # it has begun before there was an order
         engine, wanted = self._engine, sorted(set(names))
+        self._searched = frozenset(wanted)
         self._search = Background(lambda clock: engine.locate(wanted, clock), engine.clock, "ci-acme-zones")
+
+    def foresee(self, names: Sequence[str], issuers: Sequence[str], account: str, deadline: Deadline) -> None:
+        """Before an order: raise `DnsRecordMissing` if a record is known to be missing by the deadline.
+
+        `issuers` are those that the CA's directory names. Zones that cannot be asked say nothing.
+        """
+        if not issuers or (self._search is not None and not self._search.ended(deadline)):
+            return
+        found = self.judge_all(expected(names, issuers, account))
+        missing = {challenge: said for challenge, said in found.items() if isinstance(said, str)}
+        if missing:
+            raise missing_records(missing)
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline
@@ -92,8 +110,21 @@ class StandingSolver:
             return why
         if found.until is not None and found.until - now < SOON:
             text = f"the standing record at {challenge.name} ends at {format_time(found.until)}"
-            self._notify(Warned(self._certificate, text))
+            if text not in self._warned:
+                self._warned.add(text)
+                self._notify(Warned(self._certificate, text))
         return None
+
+
+def expected(names: Sequence[str], issuers: Sequence[str], account: str) -> list[StandingChallenge]:
+    """What the CA will ask for, as far as its directory tells: records for one of its `issuers` and our account."""
+    known = tuple(issuer.lower() for issuer in issuers)
+    wanted = []
+    for name in dict.fromkeys(names):
+        wildcard = is_wildcard(name)
+        value = record(known[0], account, wildcard=wildcard)
+        wanted.append(StandingChallenge(name, standing_name(name), value, known, account, wildcard))
+    return wanted
 
 
 def _quoted(value: str) -> str:

@@ -47,7 +47,8 @@ class Source:
 class CertificateSpec:
     """One certificate as it shall be. `names` are sorted, unique A-labels; `directory` is the CA's directory URL.
 
-    `lifetime` is what the CA is asked for, None for its own choice. `fallbacks` are the CAs that serve in this order
+    `lifetime` is what the CA is asked for, None for its own choice, and `backdate` how long before the order the
+    certificate shall begin. `fallbacks` are the CAs that serve in this order
     when the ones before are down or out of quota.
     """
 
@@ -60,6 +61,7 @@ class CertificateSpec:
     owner: str | None
     renew: RenewPolicy
     lifetime: timedelta | None = None
+    backdate: timedelta | None = None
     expect: Expectation = Expectation()
     fallbacks: tuple[Source, ...] = ()
 
@@ -91,6 +93,8 @@ class CertificateSpec:
         }
         if self.lifetime is not None:
             identity["lifetime"] = self.lifetime.total_seconds()
+        if self.backdate is not None:
+            identity["backdate"] = self.backdate.total_seconds()
         if self.expect != Expectation():
             identity["expect"] = asdict(self.expect)
         return hashlib.sha256(

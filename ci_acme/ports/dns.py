@@ -85,7 +85,8 @@ class DnsProvider(Protocol):
     """Publishes and removes single TXT values in the zones of one account or server.
 
     An adapter MAY have `nameservers: Sequence[str]` (host[:port]): authoritative servers of its zones, which are asked
-    when no resolver knows a zone (a private one, a test).
+    when no resolver knows a zone (a private one, a test). An adapter whose `zones_for` asks nobody MAY be a
+    `ProvesCredentials`.
     """
 
     @property
@@ -128,6 +129,18 @@ class DnsProvider(Protocol):
 
     def check_access(self, zone: Zone, names: Sequence[str], *, deadline: Deadline) -> None:
         """Prove, without changing anything, that the credentials may write at `names` as far as that can be known."""
+        ...
+
+
+@runtime_checkable
+class ProvesCredentials(Protocol):
+    """A provider that can tell a wrong credential by one cheap question."""
+
+    def prove_credentials(self, zone: Zone, *, deadline: Deadline) -> None:
+        """Ask a question that changes nothing. Raises `DnsCredentialsError` only if the server says that it is wrong.
+
+        MUST be quick: what is not answered within two seconds is no answer, and never an error.
+        """
         ...
 
 

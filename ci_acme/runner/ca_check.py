@@ -1,22 +1,19 @@
-"""What `check` says of a CA: one request, for its directory; no account is touched and nothing is ordered."""
+"""What `check` says of a CA: its directory and our account are looked at; nothing is made, changed or ordered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_acme.ca.keys import load_signer
 from ci_acme.ca.messages import Directory
 from ci_acme.ca.transport import Reply
 from ci_acme.core.caa import NEW_ACCOUNT
 from ci_acme.core.checks import CheckLine
 from ci_acme.core.quirks import known_ca
 from ci_acme.core.requirements import refusal
-from ci_acme.errors import CiAcmeError
+from ci_acme.runner.account_check import SeenCa, check_account
 from ci_acme.runner.ca_duties import SKEW_ERROR, SKEW_WARNING
-from ci_acme.runner.rotation import refuse_key_named_twice
-from ci_acme.runner.solvers import known_account
+from ci_acme.runner.solvers import known_account, lacks_key
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -24,12 +21,10 @@ if TYPE_CHECKING:
     from ci_acme.runner.services import Services
 
 
-def check_authority(
-    name: str, jobs: list[Job], services: Services, directories: dict[str, Directory]
-) -> Iterator[CheckLine]:
+def check_authority(name: str, jobs: list[Job], services: Services, seen: dict[str, SeenCa]) -> Iterator[CheckLine]:
     """Reachability, clock, account key, terms, external account, profiles. Raises `CaError` if out of reach.
 
-    What the CA says of itself is put into `directories`, so that it is asked once.
+    What the CA says of itself is put into `seen`, so that it is asked once.
     """
     authority = services.authority(name)
     for job in jobs:
@@ -38,10 +33,11 @@ def check_authority(
     scope = services.scope("")
     transport = services.connections.transport(name)
     reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
-    directory = directories[name] = Directory.from_reply(reply)
+    directory = Directory.from_reply(reply)
+    seen[name] = SeenCa(directory)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")
     yield from _clock(name, reply, services)
-    yield from _account(name, authority, directory, services)
+    yield from check_account(name, authority, seen[name], services)
     for job in jobs:
         profile = next((source.profile for source in job.spec.sources if source.authority == name), None)
         if profile is not None and profile not in directory.profiles:
@@ -92,45 +88,10 @@ def _clock(name: str, reply: Reply, services: Services) -> Iterator[CheckLine]:
         yield CheckLine("ok", "clock", "this machine", f"agrees with {name}")
 
 
-def _account(name: str, authority: Authority, directory: Directory, services: Services) -> Iterator[CheckLine]:
-    reference = authority.account_key
-    made_on_use = _made_on_use(authority)
-    if made_on_use and services.may_register:
-        yield CheckLine("ok", "ca", name, f"the account key {reference} is made and registered by the first issue")
-    elif made_on_use:
-        yield CheckLine(
-            "error",
-            "ca",
-            name,
-            f"there is no account key at {reference}, and a run in CI makes none",
-            "give the job the key of an account, or run once with --allow-new-account",
-        )
-    else:
-        try:
-            load_signer(services.read_secret(reference), reference)
-            refuse_key_named_twice(name, services)
-        except CiAcmeError as error:
-            yield CheckLine("error", "ca", name, error.message, error.fix, error.code)
-        else:
-            yield CheckLine("ok", "ca", name, f"the account key {reference} can be used")
-    if directory.terms_of_service and not authority.agree_terms and made_on_use:
-        yield CheckLine(
-            "warning",
-            "ca",
-            name,
-            f"its terms are not agreed to: {directory.terms_of_service}",
-            "read them, and set agree_terms: true",
-        )
-    if directory.external_account_required and authority.external_account is None and made_on_use:
-        yield CheckLine("error", "ca", name, "wants an external account", "set external_account of the authority")
-
-
-def _made_on_use(authority: Authority) -> bool:
-    """Whether the account key is yet to be made."""
-    reference = authority.account_key
-    return reference.startswith("file:") and not Path(reference.removeprefix("file:")).exists()
-
-
-def account_url(name: str, services: Services) -> str | None:
-    """The account's URL without a request: `NEW_ACCOUNT` for one that is yet to be made, None if it is not known."""
-    return NEW_ACCOUNT if _made_on_use(services.authority(name)) else known_account(name, services)
+def account_url(name: str, services: Services, seen: SeenCa | None = None) -> str | None:
+    """The account's URL without a request: as the CA has shown it, `NEW_ACCOUNT` for one that is yet to be made, None
+    if it is not known.
+    """
+    if seen is not None and seen.account is not None:
+        return seen.account
+    return NEW_ACCOUNT if lacks_key(services.authority(name).account_key) else known_account(name, services)

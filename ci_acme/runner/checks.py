@@ -12,7 +12,7 @@ from ci_acme.ports import CertificateStore
 from ci_acme.runner.jobs import Job
 
 if TYPE_CHECKING:
-    from ci_acme.ca.messages import Directory
+    from ci_acme.runner.account_check import SeenCa
     from ci_acme.runner.services import Services
 
 
@@ -32,14 +32,14 @@ def check(jobs: list[Job], services: Services, trust_policy: str | None = None) 
     for job in jobs:
         for store in job.stores:
             _collect(lines, "store", f"{store.provider}:{store.target}", _store(job, store, services))
-    directories: dict[str, Directory] = {}
+    seen: dict[str, SeenCa] = {}
     for name in dict.fromkeys(source.authority for job in jobs for source in job.spec.sources):
-        _collect(lines, "ca", name, check_authority(name, jobs, services, directories))
-    _collect(lines, "dns", "zones", check_proofs(jobs, services, directories))
-    for name, directory in directories.items():
+        _collect(lines, "ca", name, check_authority(name, jobs, services, seen))
+    _collect(lines, "dns", "zones", check_proofs(jobs, services, seen))
+    for name, ca in seen.items():
         served = [job for job in jobs if any(source.authority == name for source in job.spec.sources)]
         names = list(dict.fromkeys(each for job in served for each in job.spec.names))
-        _collect(lines, "caa", name, _caa(name, names, directory, services))
+        _collect(lines, "caa", name, _caa(name, names, ca, services))
     return lines
 
 
@@ -62,15 +62,15 @@ def _store(job: Job, store: CertificateStore, services: Services) -> Iterable[Ch
     yield CheckLine("ok", "store", f"{store.provider}:{store.target}", "can be written")
 
 
-def _caa(authority: str, names: list[str], directory: Directory, services: Services) -> Iterable[CheckLine]:
+def _caa(authority: str, names: list[str], seen: SeenCa, services: Services) -> Iterable[CheckLine]:
     """Whether a CA may issue for the names. Nothing is said where neither the CA nor the zones speak of CAA."""
     from ci_acme.runner.ca_check import account_url
     from ci_acme.runner.preflight import bases_of, judge_names
     from ci_acme.runner.solvers import method_of
 
     found = services.dns.caa(bases_of(names), services.clock)
-    identities = directory.caa_identities
-    for one in judge_names(names, found, identities, account_url(authority, services), method_of(authority, services)):
+    identities, account = seen.directory.caa_identities, account_url(authority, services, seen)
+    for one in judge_names(names, found, identities, account, method_of(authority, services)):
         if one.decided or identities:
             code = one.error.code if one.error else ""
             yield CheckLine(one.level, "caa", f"{one.subject} at {authority}", one.text, one.fix, code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -113,14 +114,14 @@ class _Issuing:
         solver = solver_for(self._job.spec.authority, self._job.spec.name, services)
         begun = services.clock.monotonic()
         dns_seconds = 0.0
-        preflight = None if self._keeper.holds_one() else self._preflight(solver if predecessor is None else None)
+        preflight = None if self._keeper.holds_one() else self._preflight(solver, predecessor)
         try:
             client = self._client = services.authorities.client(self._job.spec.authority, self._scope)
             self._keeper.account = client.account or ""
             with services.quota.gone_on_with(self._job.spec):
                 found = self._earlier(client, solver, predecessor)
             if found is None:
-                preflight = preflight or self._preflight(solver if predecessor is None else None)
+                preflight = preflight or self._preflight(solver, predecessor)
                 found = self._new(client, solver, predecessor, self._around(client, preflight))
             dns_seconds = found[1].dns_seconds
             return found
@@ -194,8 +195,8 @@ class _Issuing:
         outcome.renew_after = metadata.renew_after
         outcome.seconds["stores"] = services.clock.monotonic() - begun
 
-    def _preflight(self, solver: ChallengeSolver | None) -> Preflight:
-        return Preflight(self._job.spec, self._services, solver)
+    def _preflight(self, solver: ChallengeSolver, predecessor: CertificateFacts | None) -> Preflight:
+        return Preflight(self._job.spec, self._services, solver, renewal=predecessor is not None)
 
     def _new(
         self,
@@ -307,13 +308,16 @@ class _Issuing:
 
     def _request(self, key: PrivateKey, replaces: str | None = None) -> OrderRequest:
         spec, authority = self._job.spec, self._services.authority(self._job.spec.authority)
+        start = self._services.clock.now() - (spec.backdate or timedelta())
         return OrderRequest(
             names=spec.names,
             key=key,
             profile=spec.profile,
             replaces=replaces,
             preferred_chain=authority.preferred_chain,
-            not_after=None if spec.lifetime is None else self._services.clock.now() + spec.lifetime,
+            not_before=None if spec.backdate is None else start,
+            not_after=None if spec.lifetime is None else start + spec.lifetime,
+            renew=spec.renew,
             expect=spec.expect,
             challenge=authority.challenge,
             preauthorized=is_preauthorized(authority),

@@ -5,32 +5,40 @@ What a CA that names itself (`meta.caaIdentities`) would surely refuse is an err
 cannot be seen from this machine, and all findings for a CA that does not name itself, as it may not look at CAA at all.
 
 Where a challenge's record belongs is looked for as well if nothing was ever issued for the certificate: no DNS entry of
-the config that serves it, CNAMEs to nowhere, and a delegation to servers that do not answer end the run before an
-order. A renewal is not held up, and no account that is bound to an external one: their names may be validated already,
-so that no record is needed.
+the config that serves it, a zone that the provider does not have, CNAMEs to nowhere, a delegation to servers that do
+not answer, and a credential that the provider rejects end the run before an order. A renewal is not held up, and no
+account that is bound to an external one: their names may be validated already, so that no record is needed. Neither is
+an order held up by silence (docs/decisions/0010-dns-before-an-order.md). A standing record that is missing always ends
+the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ci_acme.core.quirks import known_ca
 from ci_acme.dns.background import Background
 from ci_acme.dns.solver import Solver
-from ci_acme.errors import CaaForbidden, CiAcmeError, ZoneNotFound
+from ci_acme.errors import CaaForbidden, CiAcmeError, Interrupted, StateError, ZoneNotFound
 from ci_acme.model.events import Step, Warned
-from ci_acme.model.names import base_name, is_wildcard
+from ci_acme.model.names import base_name, is_wildcard, standing_name
+from ci_acme.model.records import format_time
 from ci_acme.runner.solvers import is_preauthorized, method_of, names_for_check
 
 if TYPE_CHECKING:
     from ci_acme.core.caa import Verdict
     from ci_acme.dns.caa import RelevantCaa
+    from ci_acme.dns.standing import StandingSolver
     from ci_acme.model.spec import CertificateSpec
     from ci_acme.ports import ChallengeSolver
     from ci_acme.runner.services import Services
 
 _PATIENCE: Final = 10.0
 """Seconds that an order waits for the search; what cannot be seen until then is left to the CA."""
+_REUSE: Final = timedelta(days=30)
+"""No CA that is known takes an old validation of a name for longer in a new order."""
 _SHOWN: Final = 3
 
 
@@ -54,9 +62,15 @@ class Judgement(NamedTuple):
 
 
 class Preflight:
-    """The search for one certificate's CAA records, begun when it is made. A `solver` looks for its places as well."""
+    """The search for one certificate's CAA records, begun when it is made.
 
-    def __init__(self, spec: CertificateSpec, services: Services, solver: ChallengeSolver | None = None) -> None:
+    A `solver` looks ahead as well, but before a `renewal` only one for standing records.
+    """
+
+    def __init__(
+        self, spec: CertificateSpec, services: Services, solver: ChallengeSolver | None = None, *, renewal: bool = False
+    ) -> None:
+        self._spec = spec
         self._certificate = spec.name
         self._names = names = spec.names
         self._method = method_of(spec.authority, services)
@@ -66,27 +80,69 @@ class Preflight:
             lambda clock: dns.caa(bases, clock), services.clock, "ci-acme-caa"
         )
         self._passed = False
-        wanted = challenge_names(spec, services) if isinstance(solver, Solver) else []
-        self._solver = solver if wanted and isinstance(solver, Solver) else None
-        if self._solver is not None:
-            self._solver.prepare(wanted)
+        self._ahead = False
+        self._solver: Solver | None = None
+        self._standing: StandingSolver | None = None
+        if solver is not None and self._method == "dns-persist-01":
+            from ci_acme.dns.standing import StandingSolver
+
+            assert isinstance(solver, StandingSolver)
+            self._standing = solver
+            solver.prepare([standing_name(name) for name in names])
+        elif isinstance(solver, Solver) and not renewal:
+            self._solver = solver
+            self._ahead = self._look_ahead(None)
 
     def require(self, identities: Sequence[str], account: str | None) -> None:
         """Wait for the search and judge. Raises `CaaForbidden`, `CaaUnanswered`, `DnssecBroken`; warns of doubts.
 
-        Raises another `DnsError` for a challenge that has no place.
+        Raises another `DnsError` for a challenge that has no place, and `DnsRecordMissing`.
         """
         self._require_caa(identities, account)
-        if self._solver is not None:
+        if self._solver is not None and (self._ahead or self._look_ahead(account)):
             self._require_places(self._solver)
+        if self._standing is not None and account is not None:
+            within = self._services.deadline.within(_PATIENCE)
+            self._standing.foresee(self._names, identities, account, within)
         self._passed = True
+
+    def _look_ahead(self, account: str | None) -> bool:
+        """Begin to look for the places of records, if they are known: the names of some depend on the account."""
+        wanted = challenge_names(self._spec, self._services, account)
+        if wanted and self._solver is not None:
+            self._solver.look_ahead(wanted)
+        return bool(wanted)
 
     def _require_places(self, solver: Solver) -> None:
         try:
             solver.foresee(self._services.deadline.within(_PATIENCE))
-        except ZoneNotFound as error:
+        except Interrupted:
+            raise
+        except CiAcmeError as error:
+            if self._issued_lately():
+                text = f"{error.message}; ordering all the same: the CA may still know the names to be valid"
+                self._services.notify(Warned(self._certificate, text))
+                return
+            if not isinstance(error, ZoneNotFound):
+                raise
             fix = f"{error.fix}; or say preauthorized: true in the authority, if the CA validates the name by itself"
             raise ZoneNotFound(error.message, fix=fix, details=error.details) from None
+
+    def _issued_lately(self) -> bool:
+        """Whether the state knows a certificate of this CA for all of the names that is younger than any reuse."""
+        from ci_acme.state.ledger import Ledger
+
+        since = format_time(self._services.clock.now() - _REUSE)
+        try:
+            entries = Ledger(self._services.state()).entries()
+        except StateError:
+            return False
+        return any(
+            one.get("directory") == self._spec.directory
+            and set(self._names) <= set(one.get("names") or ())
+            and str(one.get("not_before", "")) > since
+            for one in entries
+        )
 
     def _require_caa(self, identities: Sequence[str], account: str | None) -> None:
         notify = self._services.notify
@@ -119,8 +175,11 @@ class Preflight:
     def call_off(self) -> None:
         """End the searches, if they run."""
         self._search.call_off()
-        if self._solver is not None and not self._passed:
-            self._solver.cleanup()
+        if self._passed:
+            return
+        for solver in (self._solver, self._standing):
+            if solver is not None:
+                solver.cleanup()
 
 
 def bases_of(names: Sequence[str]) -> list[str]:
@@ -128,12 +187,13 @@ def bases_of(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(base_name(name) for name in names))
 
 
-def challenge_names(spec: CertificateSpec, services: Services) -> list[str]:
+def challenge_names(spec: CertificateSpec, services: Services, account: str | None) -> list[str]:
     """Where the records of an order belong, as far as it is sure that it takes records and where."""
     section = services.authority(spec.authority)
-    if not services.config.dns or section.external_account is not None or is_preauthorized(section):
+    bound = section.external_account is not None and not known_ca(section.directory_url).by_challenge
+    if not services.config.dns or bound or is_preauthorized(section):
         return []
-    name_of = None if section.challenge == "dns-persist-01" else names_for_check(spec.authority, services)
+    name_of = names_for_check(spec.authority, services, account)
     return [] if name_of is None else list(dict.fromkeys(map(name_of, spec.names)))
 
 

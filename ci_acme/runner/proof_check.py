@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from ci_acme.core.checks import CheckLine
 from ci_acme.errors import CiAcmeError
-from ci_acme.model.names import challenge_name, is_wildcard, standing_name
+from ci_acme.model.names import challenge_name
 from ci_acme.runner.solvers import is_preauthorized, known_account, names_for_check
 
 if TYPE_CHECKING:
-    from ci_acme.ca.messages import Directory
     from ci_acme.dns.check import DnsFinding
+    from ci_acme.runner.account_check import SeenCa
     from ci_acme.runner.jobs import Job
     from ci_acme.runner.services import Services
 
 
-def check_proofs(jobs: Sequence[Job], services: Services, directories: Mapping[str, Directory]) -> Iterator[CheckLine]:
-    """Lines for all names at their CAs; those that take dns-01 share theirs. `directories` are those that answered."""
+def check_proofs(jobs: Sequence[Job], services: Services, seen: Mapping[str, SeenCa]) -> Iterator[CheckLine]:
+    """Lines for all names at their CAs; those that take dns-01 share theirs. `seen` are those that answered."""
     wanted: dict[str, list[str]] = {}
     for job in jobs:
         for source in job.spec.sources:
@@ -27,11 +27,11 @@ def check_proofs(jobs: Sequence[Job], services: Services, directories: Mapping[s
     for authority, names in wanted.items():
         section = services.authority(authority)
         if section.challenge == "dns-persist-01":
-            yield from _standing(authority, names, services, directories.get(authority))
+            yield from _standing(authority, names, services, seen.get(authority))
         elif is_preauthorized(section):
             yield CheckLine("ok", "ca", authority, "validates names in its console: no challenge is expected")
         elif section.challenge == "dns-account-01":
-            yield from _by_account(authority, names, services)
+            yield from _by_account(authority, names, services, seen.get(authority))
         else:
             plain += names
     if plain:
@@ -54,37 +54,29 @@ def _lines(found: DnsFinding) -> Iterator[CheckLine]:
         yield CheckLine("warning", "dns", subject, warning)
 
 
-def _by_account(authority: str, names: Sequence[str], services: Services) -> Iterator[CheckLine]:
-    name_of = names_for_check(authority, services)
+def _by_account(authority: str, names: Sequence[str], services: Services, seen: SeenCa | None) -> Iterator[CheckLine]:
+    name_of = names_for_check(authority, services, None if seen is None else seen.account)
     if name_of is None:
         yield _no_account(authority, "the names of its challenges")
     else:
         yield from _zones(names, name_of, services)
 
 
-def _standing(
-    authority: str, names: Sequence[str], services: Services, directory: Directory | None
-) -> Iterator[CheckLine]:
+def _standing(authority: str, names: Sequence[str], services: Services, seen: SeenCa | None) -> Iterator[CheckLine]:
     """Whether the standing records permit us, as far as it is known before an order."""
-    from ci_acme.core.standing import record
-    from ci_acme.dns.standing import StandingSolver, missing_records
-    from ci_acme.ports import StandingChallenge
+    from ci_acme.dns.standing import StandingSolver, expected, missing_records
 
-    account = known_account(authority, services)
+    if seen is None:  # the line about the CA says why
+        return
+    account = seen.account or known_account(authority, services)
     if account is None:
         yield _no_account(authority, "the records that permit it")
         return
-    if directory is None:  # the line about the CA says why
-        return
-    issuers = tuple(identity.lower() for identity in directory.caa_identities)
+    issuers = seen.directory.caa_identities
     if not issuers:
         yield CheckLine("warning", "dns", authority, "its directory does not say whose name the records must have")
         return
-    wanted = []
-    for name in dict.fromkeys(names):
-        wildcard = is_wildcard(name)
-        value = record(issuers[0], account, wildcard=wildcard)
-        wanted.append(StandingChallenge(name, standing_name(name), value, issuers, account, wildcard))
+    wanted = expected(names, issuers, account)
     for challenge, said in StandingSolver(services.dns, "", services.notify).judge_all(wanted).items():
         if said is None:
             yield CheckLine("ok", "dns", challenge.name, f"permits {account} at {authority}")

@@ -34,6 +34,7 @@ from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import CertificateStore, Present
 from ci_acme.runner.jobs import Job, make_jobs
+from ci_acme.runner.recalled import by_name, by_serial
 
 if TYPE_CHECKING:
     from ci_acme.runner.services import Services
@@ -67,11 +68,12 @@ class _Place:
 
 @dataclass(slots=True)
 class _Target:
-    """A certificate to revoke, and every place where the config's stores hold it."""
+    """A certificate to revoke, and every place where the config's stores hold it; `authority` if that is known."""
 
     pem: bytes
     facts: CertificateFacts
     places: list[_Place] = field(default_factory=list[_Place])
+    authority: str | None = None
 
     @property
     def name(self) -> str | None:
@@ -106,18 +108,24 @@ def _targets(wanted: Wanted, services: Services) -> list[_Target]:
         if wanted.name not in services.config.certificates:
             known = ", ".join(services.config.certificates)
             raise UsageError(f"there is no certificate {wanted.name!r} in the config", fix=f"use one of: {known}")
-        found = _in_stores([wanted.name], services)
-        what = f"no certificate in the stores of {wanted.name}"
+        found = _in_stores([wanted.name], services) or _recalled_by_name(wanted.name, services)
+        what = f"no certificate in the stores of {wanted.name}, and the inventory has none"
     elif wanted.serial is not None:
         number = _serial(wanted.serial)
         found = [one for one in _in_stores(None, services) if int(one.facts.serial, 16) == number]
-        what = f"no certificate with the serial number {number:x} in any store of the config"
+        found = found or [_Target(one.pem, one.facts, authority=one.authority) for one in by_serial(number, services)]
+        what = f"no certificate with the serial number {number:x} in any store of the config or in the ledger"
     else:
         assert wanted.certificate is not None
         return [_from_file(wanted.certificate, services)]
     if not found:
         raise UsageError(f"there is {what}", fix="give the certificate itself: --certificate FILE")
     return found
+
+
+def _recalled_by_name(name: str, services: Services) -> list[_Target]:
+    names = services.config.spec(name).names
+    return [_Target(one.pem, one.facts, authority=one.authority) for one in by_name(name, names, services)]
 
 
 def _in_stores(names: Sequence[str] | None, services: Services) -> list[_Target]:
@@ -240,6 +248,8 @@ class _Work:
         config = self._services.config
         if self._wanted.authority is not None:
             return [self._wanted.authority]
+        if self._target.authority is not None:
+            return [self._target.authority]
         issuers = {place.metadata.authority for place in self._target.places if place.metadata}
         if not issuers:
             placed = [place.job.spec.authority for place in self._target.places]

@@ -63,17 +63,25 @@ def method_of(authority: str, services: Services) -> str | None:
     return None if is_preauthorized(section) else section.challenge
 
 
-def names_for_check(authority: str, services: Services) -> Callable[[str], str] | None:
-    """What gives the challenge name of an identifier at this CA; None if that needs an account, and none is known."""
+def names_for_check(authority: str, services: Services, account: str | None = None) -> Callable[[str], str] | None:
+    """What gives the challenge name of an identifier at this CA; None if that needs an account, and none is known.
+
+    `account` is the account's URL if it is known; else it is that of an earlier run.
+    """
     section = services.authority(authority)
     if section.challenge != "dns-account-01":
         return challenge_name
-    account = known_account(authority, services)
+    account = account or known_account(authority, services)
     if account is None:
         return None
     from ci_acme.model.names import account_challenge_name
 
     return lambda identifier: account_challenge_name(identifier, account)
+
+
+def lacks_key(reference: str) -> bool:
+    """Whether the account key is a file that is yet to be made."""
+    return reference.startswith("file:") and not Path(reference.removeprefix("file:")).expanduser().exists()
 
 
 def known_account(authority: str, services: Services) -> str | None:
@@ -83,7 +91,7 @@ def known_account(authority: str, services: Services) -> str | None:
 
     section = services.authority(authority)
     reference = section.account_key
-    if reference.startswith("file:") and not Path(reference.removeprefix("file:")).exists():
+    if lacks_key(reference):
         return None
     try:
         signer = load_signer(services.read_secret(reference), reference)

@@ -1,16 +1,36 @@
-"""Hostile replies of a CA, made from its proper ones by a seeded dice: the same seed is the same reply."""
+"""Hostile replies of a CA, made from its proper ones by throws of dice."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ci_acme.ca.http import Headers, HttpResponse
 from tests.ca.support import BASE
 
 Dice = random.Random
+
+
+class Tape(random.Random):
+    """Dice whose first throws are written down: numbers that Hypothesis makes smaller, and whatever the CA sends.
+
+    The throws after them follow from those numbers, too. So a case does not depend on what happens while it runs.
+    """
+
+    def __init__(self, throws: Sequence[int]) -> None:
+        super().__init__(repr(throws))
+        self.throws = tuple(throws)
+        self._left = list(reversed(throws))
+
+    def random(self) -> float:
+        return self._left.pop() * 2654435761 % 2**32 / 2**32 if self._left else super().random()
+
+    def __repr__(self) -> str:
+        return f"Tape({self.throws})"
+
+
 STATUSES = [
     200, 201, 202, 204, 206, 226, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 409, 410, 412, 413,
     415, 418, 422, 429, 431, 451, 500, 501, 502, 503, 504, 511, 520, 599, 600, 999,

@@ -893,12 +893,15 @@ def test_there_is_no_second_order_without_the_time_for_it() -> None:
 
 @pytest.mark.parametrize("kind", ["order", "finalize"])
 @pytest.mark.parametrize("reply", [problem("serverInternal", 500), problem("malformed", 400)], ids=["500", "400"])
-@pytest.mark.parametrize("asked", [False, True])
-def test_a_lifetime_that_may_be_the_reason_is_named(kind: str, reply: HttpResponse, asked: bool) -> None:
+@pytest.mark.parametrize(
+    ("asked", "named"), [({}, set()), ({"not_after": 90}, {"lifetime"}), ({"not_before": -1}, {"not_before"})]
+)
+def test_a_lifetime_that_may_be_the_reason_is_named(
+    kind: str, reply: HttpResponse, asked: dict[str, int], named: set[str]
+) -> None:
     """smallstep says no more than "internal error" of a lifetime that is too long."""
     world = fake()
     world.ca.script[kind] = [reply] * 9
-    more = {"not_after": world.clock.now() + dt.timedelta(days=90)} if asked else {}
     with pytest.raises(CaError) as raised:
-        issue(world, **more)
-    assert ("lifetime" in raised.value.fix) is asked
+        issue(world, **{key: world.clock.now() + dt.timedelta(days=days) for key, days in asked.items()})
+    assert {word for word in ("lifetime", "not_before") if word in raised.value.fix} == named

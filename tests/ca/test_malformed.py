@@ -1,7 +1,7 @@
 """Whatever a CA answers, a run ends in time, in a certificate or in an error that a user can read.
 
-A case is a seed. `CI_ACME_MALFORMED=10000` runs more of them than the usual share; one alone is
-``pytest "tests/ca/test_malformed.py::test_a_malformed_reply[CHUNK]"`` with the seed that the failure names.
+Hypothesis throws the dice that spoil a CA's replies, so that a case that fails is made small and kept. `make malformed`
+runs 10,000 of them (`CI_ACME_MALFORMED`), the usual tests a share.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ci_acme.ca.account import Account
 from ci_acme.ca.client import AcmeClient
@@ -28,11 +30,10 @@ from ci_acme.ca.rollover import change_key, is_final
 from ci_acme.connect import Dialer
 from ci_acme.errors import CaTimeout, CiAcmeError, InternalError
 from ci_acme.model.events import Event
-from tests.ca.malform import on_the_wire, spoil
+from tests.ca.malform import Tape, on_the_wire, spoil
 from tests.ca.support import BASE, Fake, FakeCa, FakeClock, NoDns, problem, response
 
 CASES = int(os.environ.get("CI_ACME_MALFORMED", "1200"))
-CHUNKS = 10
 NAMES = ("a.example.com", "*.b.example.com")
 KEY, LEAF_KEY = generate_key(), generate_key()
 DEADLINE = 300.0
@@ -157,11 +158,10 @@ OTHER_WORK = {"account": show, "acct": find_lost, "poll": go_on, "cert": go_on, 
 """What asks for the same."""
 
 
-def play(seed: int, wire: Callable[[random.Random], Spoil] | None = None) -> None:
-    dice = random.Random(seed)
-    kind = dice.choice(sorted(WORK))
+def play(kind: str, dice: random.Random, wire: Callable[[random.Random], Spoil] | None = None) -> None:
     world = hostile()
     spoiled: Spoil = (lambda reply: spoil(dice, reply)) if wire is None else wire(dice)
+    world.ca.meta |= {"caaIdentities": ["ca.example"], "termsOfService": BASE, "externalAccountRequired": False}
     world.ca.meta["replaces"] = dice.random() < 0.2
     spared = dice.choice([0, 0, 1]) if kind in SEVERAL else 0
     planned = [spoiled] * dice.choice([1, 2, ENOUGH])
@@ -202,14 +202,20 @@ def assert_quiet(events: list[Event]) -> None:
     assert len(events) < ENOUGH
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+DICE = st.lists(st.integers(0, 2**32 - 1), max_size=60).map(Tape)
+
+
+def cases(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """So many cases of each kind, however slow."""
+    return settings(max_examples=-(-count // len(WORK)), deadline=None, suppress_health_check=list(HealthCheck))
+
+
 @pytest.mark.timeout(900)
-def test_a_malformed_reply(chunk: int) -> None:
-    for seed in range(chunk, CASES, CHUNKS):
-        try:
-            play(seed)
-        except BaseException as error:
-            raise AssertionError(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}") from error
+@pytest.mark.parametrize("kind", sorted(WORK))
+@cases(CASES)
+@given(dice=DICE)
+def test_a_malformed_reply(kind: str, dice: random.Random) -> None:
+    play(kind, dice)
 
 
 # the same on a socket
@@ -275,11 +281,9 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     server.close()
 
 
-@pytest.mark.parametrize("chunk", range(2))
 @pytest.mark.timeout(900)
-def test_malformed_bytes(chunk: int, wire: Wire) -> None:
-    for seed in range(10**6 + chunk, 10**6 + CASES // 6, 2):
-        try:
-            play(seed, wire.spoiling)
-        except BaseException as error:
-            raise AssertionError(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}") from error
+@pytest.mark.parametrize("kind", sorted(WORK))
+@cases(CASES // 6)
+@given(dice=DICE)
+def test_malformed_bytes(kind: str, wire: Wire, dice: random.Random) -> None:
+    play(kind, dice, wire.spoiling)

@@ -18,6 +18,7 @@ from ci_acme.errors import (
     CiAcmeError,
     DeliveryError,
     DnsPropagationTimeout,
+    DnsUnreachable,
     Interrupted,
     StateError,
 )
@@ -70,7 +71,9 @@ def pending(client: AcmeClient, session: Session, order: Order) -> list[str]:
     return [one.status for one in client.authorizations(session.scope(), order.authorizations)]
 
 
-@pytest.mark.parametrize("error", [CaUnreachable("x"), StateError("x"), DeliveryError("x"), RuntimeError("a defect")])
+@pytest.mark.parametrize(
+    "error", [CaUnreachable("x"), StateError("x"), DeliveryError("x"), DnsUnreachable("x"), RuntimeError("a defect")]
+)
 def test_an_order_that_did_nothing_wrong_is_gone_on_with(
     pebble: Pebble, open_session: Open, error: BaseException
 ) -> None:

@@ -16,7 +16,7 @@ from ci_acme.spec import PLANNED, Kind
 Problems = Callable[..., list[str]]
 Load = Callable[..., Loaded]
 
-CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, lifetime, expect, stores"
+CERTIFICATE_KEYS = "names, authority, key, owner, renew, profile, lifetime, not_before, expect, stores"
 DNS_PROVIDERS = ", ".join(names(Kind.DNS))
 KEYS = "ec-p256, ec-p384, rsa-2048, rsa-3072, rsa-4096"
 
@@ -371,6 +371,31 @@ CASES: list[tuple[str, str, list[str]]] = [
                 "2w), or a fraction below 1 (0.33)"
             )
         ],
+    ),
+    (
+        NAMES,
+        NAMES + "    not_before: +1d\n",
+        [
+            (
+                "9:17: certificates.web.not_before: must be a time before the order: -1h, -30m. Later or fixed times "
+                "are not taken: a certificate that is not valid yet would replace one that is"
+            )
+        ],
+    ),
+    (
+        NAMES,
+        NAMES + "    not_before: -3d\n",
+        [
+            (
+                "9:17: certificates.web.not_before: must be between -1m and -48h: no CA that browsers trust begins a "
+                "certificate earlier"
+            )
+        ],
+    ),
+    (
+        NAMES,
+        NAMES + "    not_before: -2h\n    lifetime: 7h\n",
+        [("9:17: certificates.web.not_before: is more than a quarter of lifetime: it would soon be due for renewal")],
     ),
     (STORES, "    stores: []\n", ["9:13: certificates.web.stores: must not be empty"]),
     (STORES, "    stores: file\n", ["9:13: certificates.web.stores: must be a list, not a string"]),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 import pytest
 
 from ci_acme.clock import SystemClock
+from ci_acme.errors import DnsCredentialsError
 from ci_acme.model.secret import Secret
-from ci_acme.ports import DnsProvider, ProviderContext
+from ci_acme.ports import Deadline, DnsProvider, ProvesCredentials, ProviderContext, Zone
 from ci_acme.testing.dns_contract import DnsProviderContract
 from ci_acme_providers.rfc2136.adapter import Rfc2136
 from ci_acme_providers.rfc2136.config import Rfc2136Settings
@@ -69,3 +74,45 @@ class TestPowerDns(DnsProviderContract):
     @pytest.fixture
     def rig(self, contract_powerdns: PowerDns) -> Rig:
         return Rig(contract_powerdns)
+
+
+@pytest.mark.parametrize("server", ["contract_bind", "contract_powerdns"])
+def test_a_wrong_key_is_told_by_a_question(server: str, request: pytest.FixtureRequest) -> None:
+    rig, zone = Rig(request.getfixturevalue(server)), Zone(ZONE, ZONE)
+    good, bad = rig.provider(), rig.provider(good=False)
+    assert isinstance(good, ProvesCredentials)
+    assert isinstance(bad, ProvesCredentials)
+    good.prove_credentials(zone, deadline=Deadline(SystemClock(), 10))
+    with pytest.raises(DnsCredentialsError, match=r"BADSIG|NOTAUTH"):
+        bad.prove_credentials(zone, deadline=Deadline(SystemClock(), 10))
+    good.prove_credentials(Zone("other.test", "other.test"), deadline=Deadline(SystemClock(), 10))
+
+
+def test_a_server_that_does_not_say_is_not_held_against_the_key() -> None:
+    """One that is silent, and one that answers without looking at signatures."""
+    context = ProviderContext(lambda reference: Secret(SECRET.encode()), SystemClock())
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(10)
+        settings = Rfc2136Settings(
+            zone=ZONE,
+            provider="rfc2136",
+            server=f"127.0.0.1:{listener.getsockname()[1]}",
+            tsig_name="ci-acme",
+            tsig_secret="env:SECRET",
+        )
+
+        def answer() -> None:
+            wire, peer = listener.recvfrom(65535)
+            header = wire[:2] + bytes([0x84, 0x05]) + wire[4:6] + bytes(6)  # REFUSED, with nothing but the question
+            question = wire[12 : wire.index(b"\x00", 12) + 5]
+            listener.sendto(header + question, peer)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        Rfc2136(settings, context).prove_credentials(Zone(ZONE, ZONE), deadline=Deadline(SystemClock(), 10))
+        thread.join(10)
+        assert not thread.is_alive(), "it was asked"
+        begun = time.monotonic()
+        Rfc2136(settings, context).prove_credentials(Zone(ZONE, ZONE), deadline=Deadline(SystemClock(), 10))
+        assert time.monotonic() - begun < 4

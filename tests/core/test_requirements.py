@@ -108,12 +108,28 @@ def test_a_key_that_a_ca_does_not_take(key: KeyType) -> None:
     assert refusal(replace(spec(), key=key), UNKNOWN, NOW) is None
 
 
+def test_a_public_ca_whose_url_looks_like_step_cas_is_not_taken_for_it() -> None:
+    harica = known_ca("https://acme-v02.harica.gr/acme/1c2f8b1e/directory")
+    later = datetime(2027, 3, 15, tzinfo=timezone.utc)
+    assert "HARICA issues no certificate for client" in refused(spec(eku=("clientAuth",)), harica, later)
+
+
 def test_a_lifetime_is_asked_for_where_it_can_be() -> None:
     week = spec(lifetime=7 * DAY)
     assert "shortlived" in refused(week)
     assert refusal(week, WELL_KNOWN["google"], NOW) is None
     assert refusal(week, UNKNOWN, NOW) is None
     assert "90 days" in refused(spec(lifetime=91 * DAY), WELL_KNOWN["google"])
+
+
+def test_a_beginning_is_asked_for_where_it_can_be() -> None:
+    early = replace(spec(), backdate=timedelta(hours=1))
+    assert "takes no not_before" in refused(early)
+    assert "takes no not_before" in refused(early, WELL_KNOWN["letsencrypt-staging"])
+    assert refusal(early, WELL_KNOWN["google"], NOW) is None
+    assert refusal(early, UNKNOWN, NOW) is None
+    assert early.digest() != spec().digest()
+    assert early.digest() == replace(spec(), backdate=timedelta(minutes=60)).digest()
 
 
 @pytest.mark.parametrize(
@@ -161,6 +177,9 @@ def test_nothing_is_held_against_what_everybody_wants(ca: Ca, days: int) -> None
     ("url", "title"),
     [
         ("https://acm-acme-enroll.eu-west-1.api.aws/0f2c/directory", "AWS Certificate Manager"),
+        ("https://acme-v02.harica.gr/acme/1c2f8b1e-0000-4000-8000-1234567890ab/directory", "HARICA"),
+        ("https://acme.litessl.com/acme/v2/directory", "LiteSSL"),
+        ("https://harica.gr.corp.example/acme/acme/directory", "step-ca, Smallstep"),
         ("https://ca.corp.example:9000/acme/acme/directory", "step-ca, Smallstep"),
         ("https://vault.corp.example/v1/pki/roles/web/acme/directory", "HashiCorp Vault, OpenBao"),
         ("https://pki.example/ejbca/acme/web/directory", "EJBCA"),

@@ -157,6 +157,24 @@ def test_revoked_by_file_serial_and_its_own_key(lab: Lab) -> None:
     assert state_at_ca(lab, first) == state_at_ca(lab, second) == "Revoked"
 
 
+def test_what_no_store_holds_any_more_is_had_again_from_the_ca(lab: Lab) -> None:
+    """By its serial number from the ledger, by its name from the inventory."""
+    assert lab.issue().status == 0
+    first = check_store(lab.store, NAMES)
+    assert lab.issue("--force").status == 0
+    second = check_store(lab.store, NAMES)
+    (one,) = revoke(lab, "--serial", f"{first.serial_number:x}", "--reason", "1").document["certificates"]
+    assert (one["action"], one["by"], one["authority"]) == ("revoked", "account", "pebble")
+    assert (state_at_ca(lab, first), state_at_ca(lab, second)) == ("Revoked", "Valid")
+    assert lab.issue().certificate["action"] == "kept"
+    shutil.rmtree(lab.store)
+    (one,) = revoke(lab, "web").document["certificates"]
+    assert one["action"] == "revoked"
+    assert state_at_ca(lab, second) == "Revoked"
+    lab.web["names"] = [f"other.{ZONE}"]
+    assert "the inventory has none" in revoke(lab, "web", status=2).document["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -248,3 +266,53 @@ def test_a_lost_account_is_registered_anew_in_ci_where_that_is_allowed(lab: Lab)
     lab.pebble.reset()
     ran = lab.issue("--force", "--allow-new-account", environ={"CI": "true"})
     assert ran.status == 0, ran.stderr
+
+
+def checked(lab: Lab, *, status: int, **environ: str) -> dict[str, Any]:
+    """The line of `check` about the account, and nothing of it has changed anything."""
+    before = lab.pebble.log().count("accounts in memory")
+    ran = lab.run("check", "--output", "json", environ=environ)
+    assert ran.status == status, ran.stdout
+    assert lab.pebble.log().count("accounts in memory") == before
+    lines = [line for line in ran.document["findings"] if line["area"] == "ca" and "answers" not in line["message"]]
+    (line,) = [line for line in lines if "account" in line["message"]]
+    result: dict[str, Any] = line
+    return result
+
+
+def test_check_asks_the_ca_for_the_account(lab: Lab) -> None:
+    assert "made and registered by the first issue" in checked(lab, status=0)["message"]
+    made = account(lab, "register")
+    assert made["url"] in checked(lab, status=0, CI="true")["message"]
+    shutil.rmtree(lab.directory / ".ci-acme" / "state", ignore_errors=True)
+    for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+        rest.unlink()
+    assert made["url"] in checked(lab, status=0)["message"], "no state is needed"
+    account(lab, "deactivate", "--yes")
+    for known in (True, False):
+        line = checked(lab, status=9)
+        assert (line["level"], line["code"]) == ("error", "config.account")
+        assert "is deactivated" in line["message"]
+        assert "a fresh key" in line["fix"]
+        assert (made["url"] in line["message"]) is known
+        for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+            rest.unlink()
+
+
+def test_check_says_that_a_key_has_no_account(lab: Lab) -> None:
+    account(lab, "register")
+    lab.pebble.reset()
+    assert "the first issue registers it" in checked(lab, status=0)["message"]
+    line = checked(lab, status=9, CI="true")
+    assert "registers none" in line["message"]
+    assert "--allow-new-account" in line["fix"]
+
+
+def test_check_goes_around_a_rotation_that_was_killed(lab: Lab) -> None:
+    account(lab, "register")
+    path = lab.directory / ".ci-acme" / "account.pem"
+    shutil.copy(path, path.with_name("account.pem.new"))
+    line = checked(lab, status=0)
+    assert (line["level"], line["code"]) == ("warning", "")
+    assert "interrupted" in line["message"]
+    assert path.with_name("account.pem.new").exists()

@@ -44,6 +44,18 @@ def test_dns_account_01(lab: Lab) -> None:
     assert checked.status == 0, checked.stdout
 
 
+def test_a_challenge_of_an_account_without_a_place_costs_no_order(lab: Lab) -> None:
+    """Also where no state knows the account, on whose URL the name depends."""
+    authority(lab)["challenge"] = "dns-account-01"
+    lab.web["names"] = ["www.elsewhere.test"]
+    for _ in range(2):
+        ran = lab.issue()
+        assert ran.certificate["error"]["code"] == "dns.zone"
+        assert lab.orders() == 0
+        for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+            rest.unlink()
+
+
 def test_the_label_is_the_accounts_and_no_other_name_is_touched(make_lab: MakeLab) -> None:
     lab = make_lab(records=['_acme-challenge.www 60 TXT "of somebody else"'])
     authority(lab)["challenge"] = "dns-account-01"
@@ -98,7 +110,7 @@ def test_a_standing_record_is_told_and_then_serves(standing: Lab) -> None:
         "value": f"{ISSUER}; accounturi={account}; policy=wildcard",
     }
     assert f'{record["name"]}. IN TXT "{record["value"]}"' in error["fix"]
-    assert lab.pebble.request_counts()["/chalZ/"] == 0
+    assert lab.orders() == 0
     assert "error" in {line["level"] for line in lab.run("check", "--output", "json").document["findings"]}
 
     lab.bind.update(ZONE, add=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
@@ -107,8 +119,16 @@ def test_a_standing_record_is_told_and_then_serves(standing: Lab) -> None:
     check_store(lab.store, lab.web["names"])
     assert ran.certificate["requests"]["dns_changes"] == 0
     assert lab.issue("--force").status == 0
+    orders = lab.orders()
+    lab.bind.update(ZONE, delete=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
+    assert lab.issue("--force").certificate["error"]["code"] == "dns.record"
+    assert lab.orders() == orders, "nor does a renewal cost one"
+    lab.bind.update(ZONE, add=[f'_validation-persist.www 60 TXT "{record["value"]}"'])
+    for rest in (lab.directory / ".ci-acme").glob("state.db*"):
+        rest.unlink()  # a hosted runner has none: the CA tells the account
     checked = lab.run("check", "--output", "json")
     assert checked.status == 0, checked.stdout
+    assert "permits" in checked.stdout
     assert lab.bind.txt(f"_validation-persist.www.{ZONE}") == [record["value"]]
 
 

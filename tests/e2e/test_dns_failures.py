@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -99,6 +100,60 @@ def test_wrong_credentials_leave_the_old_certificate(lab: Lab, section: dict[str
     assert ran.certificate["action"] == "failed"
     assert check_store(lab.store, [f"www.{ZONE}"]).serial_number == int(old["serial"], 16)
     assert lab.bind.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("section", "code", "orders"),
+    [
+        ({"tsig_secret": "env:OTHER_SECRET"}, "dns.credentials", 0),
+        ({"tsig_name": "nobody"}, "dns.credentials", 0),
+        ({"tsig_secret": "env:NOT_THERE"}, "config.secret", 0),
+        ({"server": "127.0.0.1:9", "tsig_secret": "env:OTHER_SECRET"}, "dns.unreachable", 1),
+        ({"tsig_name": "other", "tsig_secret": "env:OTHER_SECRET"}, "dns.refused", 1),
+    ],
+)
+def test_wrong_credentials_cost_no_order_if_the_server_says_so(
+    lab: Lab, section: dict[str, str], code: str, orders: int
+) -> None:
+    """Whether a good key may change a name is known only by changing it."""
+    good = dict(lab.config["dns"][0])
+    lab.config["dns"][0].update(section)
+    ran = lab.issue()
+    assert ran.certificate["error"]["code"] == code
+    assert ran.certificate["error"]["fix"]
+    assert lab.orders() == orders
+    lab.config["dns"][0] = good
+    assert lab.issue().status == 0
+    assert lab.bind.update_count() >= 2
+
+
+def test_silent_name_servers_cost_one_order_however_often_it_is_tried(lab: Lab) -> None:
+    """The order might have been ready without a challenge; once it is there, the next runs go on with it."""
+    address = lab.config["dns"][0]["server"]
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silence = f"127.0.0.1:{silent.getsockname()[1]}"
+        lab.config["dns"][0]["server"] = lab.config["dns"][1]["server"] = silence
+        lab.config["resolver"]["nameservers"] = [silence]
+        for _ in range(2):
+            ran = lab.issue("--timeout", "40")
+            assert ran.status == 4, ran.stderr
+            assert ran.certificate["error"]["code"] == "dns.unreachable"
+    assert lab.orders() == 1
+    lab.config["dns"][0]["server"] = lab.config["dns"][1]["server"] = address
+    lab.config["resolver"]["nameservers"] = [address]
+    assert lab.issue().status == 0
+    assert lab.orders() == 1
+
+
+def test_names_that_the_ca_may_still_know_are_ordered_with_wrong_credentials(make_lab: MakeLab) -> None:
+    lab = make_lab(authz_reuse=100)
+    assert lab.issue().status == 0
+    shutil.rmtree(lab.store)
+    ran = lab.issue(environ={"TSIG_SECRET": lab.environment()["OTHER_SECRET"]})
+    assert ran.status == 0, ran.stderr
+    check_store(lab.store, [f"www.{ZONE}"])
+    assert "ordering all the same" in ran.certificate["warnings"][0]
 
 
 def test_no_zone_of_the_config_serves_the_name(lab: Lab) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, SandboxLab, check_store
 
 pytestmark = pytest.mark.servers
@@ -31,6 +32,7 @@ def at_letsencrypt(lab: Lab, **certificate: Any) -> None:
     [
         ({"expect": {"eku": ["serverAuth", "clientAuth"]}}, ["clientAuth", "2026-07-08", "private CA"]),
         ({"lifetime": "7d"}, ["lifetime", "shortlived"]),
+        ({"not_before": "-1h"}, ["takes no not_before"]),
         ({"profile": "tlsserver", "names": [f"n{i}.{ZONE}" for i in range(26)]}, ["26 names", "25 at most", "classic"]),
         ({"expect": {"max_lifetime": "47d"}}, ["90 days", "47 days", "profile"]),
     ],
@@ -112,3 +114,38 @@ def test_a_kept_certificate_is_not_failed_for_what_is_refused_later(lab: Sandbox
     assert ran.status == 0, ran.stderr
     assert ran.certificate["action"] == "kept"
     assert "lifetime" in ran.certificate["warnings"][0]
+
+
+def test_a_beginning_in_the_past_is_asked_for_and_the_certificate_is_kept(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.web["not_before"] = "-3h"
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    leaf = check_store(lab.store, NAMES)
+    early = datetime.now(timezone.utc) - leaf.not_valid_before_utc
+    assert timedelta(hours=3) <= early < timedelta(hours=3, minutes=2)
+    assert ran.certificate["warnings"] == []
+    assert lab.issue().certificate["action"] == "kept"
+    lab.web["not_before"] = "-180m"
+    assert lab.issue().certificate["action"] == "kept", "the same time in other words"
+    assert lab.orders() == 1
+    lab.web["lifetime"] = "2d"
+    assert lab.issue().certificate["action"] == "kept", "both count from the next order on"
+    assert lab.issue("--force").status == 0
+    leaf = check_store(lab.store, NAMES)
+    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc == timedelta(days=2)
+    assert lab.issue().certificate["action"] == "kept"
+
+
+def test_a_certificate_that_would_be_renewed_by_every_run_is_not_stored(make_lab: MakeLab) -> None:
+    """The CA gives a day, of which the config wants thirteen hours to be over."""
+    lab = make_lab(validity=86400)
+    lab.web["not_before"] = "-13h"
+    for _ in range(2):
+        ran = lab.issue()
+        assert ran.status == 5, ran.stderr
+        assert "shorten not_before" in ran.certificate["error"]["fix"]
+    assert lab.orders() == 1
+    lab.web["not_before"] = "-2h"
+    assert lab.issue().certificate["action"] == "issued"
+    assert lab.issue().certificate["action"] == "kept"

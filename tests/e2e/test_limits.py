@@ -174,7 +174,7 @@ def test_a_renewal_by_ari_is_exempt(lab: Lab) -> None:
 def test_what_came_to_nothing_is_given_back(lab: Lab) -> None:
     limit(lab, certificates_per_domain="5/7d", certificates_per_name_set="5/7d", orders_per_account="9/3h")
     fresh = left(plan(lab))
-    lab.config["dns"][0].update(tsig_secret="env:OTHER_SECRET")
+    lab.config["dns"][0].update(tsig_name="other", tsig_secret="env:OTHER_SECRET")
     ran = lab.issue()
     assert (ran.status, lab.orders()) == (4, 1)
     after = left(plan(lab))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Kind:
     renewal_info: bool = True
     external_accounts: bool = True
     key_change: bool = True
+    times: bool = True
 
 
 def start_pebble(directory: Path, dns: str, external: bool) -> Pebble:
@@ -57,7 +59,7 @@ KINDS = {
         external_accounts=False,
         key_change=False,
     ),
-    "acme2certifier": Kind(start_acme2certifier),
+    "acme2certifier": Kind(start_acme2certifier, times=False),
 }
 
 
@@ -91,6 +93,18 @@ def test_a_certificate_for(lab: Lab, wanted: list[str]) -> None:
     assert ran.status == 0, ran.stderr
     check_store(lab.store, lab.web["names"])
     assert lab.bind.leftovers() == []
+
+
+def test_times_that_are_asked_for_are_had_or_said(ca: Any, lab: Lab) -> None:
+    lab.web.update(names=[f"times.{ZONE}"], not_before="-2h", lifetime="20h")
+    ran = lab.issue()
+    assert ran.status == 0, ran.stderr
+    leaf = check_store(lab.store, lab.web["names"])
+    early = datetime.now(timezone.utc) - leaf.not_valid_before_utc
+    had = timedelta(hours=2) <= early < timedelta(hours=2, minutes=5)
+    assert had is ca.kind.times
+    assert had is not any("was asked for a certificate from" in warning for warning in ran.certificate["warnings"])
+    assert lab.issue().certificate["action"] == "kept"
 
 
 def test_a_kept_and_a_renewed_certificate(ca: Any, lab: Lab) -> None:

@@ -93,6 +93,15 @@ def test_check_finds_wrong_credentials_and_changes_nothing(rig: Any, lab: Lab) -
         assert secret not in bad.stdout + bad.stderr
 
 
+def test_wrong_credentials_cost_no_order(rig: Any, lab: Lab) -> None:
+    orders = lab.orders()
+    ran = lab.issue(environ=rig.bad)
+    assert ran.status == 4, ran.stderr
+    assert ran.certificate["error"]["code"] == "dns.credentials"
+    assert lab.orders() == orders
+    assert lab.issue(environ=rig.good).status == 0
+
+
 def test_a_refused_change_is_told_and_leaves_nothing(rig: Any, lab: Lab) -> None:
     refusal = Answer.of({"message": "no", "error": {"code": "forbidden"}, "errors": [{"code": 10000}]}, 403)
     rig.api.fail(lambda call: call.method == "POST" and call.path.endswith(rig.change), refuse(refusal), times=99)

@@ -28,6 +28,7 @@ _PORT: Final = 53
 _SECONDS: Final = 10.0
 """How long one server may take for a change: signing a big zone is slow."""
 _QUERY_SECONDS: Final = 4.0
+_PROOF_SECONDS: Final = 2.0
 _PAUSES: Final = (0.25, 1.0)
 """Seconds before a change that failed with SERVFAIL is tried again."""
 
@@ -83,6 +84,30 @@ class Rfc2136:
         """Deletes values that cannot be there: the server judges key and policy for each name and changes nothing."""
         nothing = f"ci-acme-check-{os.urandom(16).hex()}".encode()
         self._change(zone.name, [Change(name, nothing, None) for name in names], deadline)
+
+    def prove_credentials(self, zone: Zone, *, deadline: Deadline) -> None:
+        """A signed question for the zone's SOA: a server that does not take the key says so before it looks.
+
+        Whether the key may change anything is not told. A server that answers no such question, or without a
+        signature, is not held against the key.
+        """
+        key = self._read_key()
+        if key is None:
+            return
+        now = int(self._context.clock.now().timestamp())
+        query = bytes(dnswire.query(zone.name, dnswire.SOA, recurse=False, edns=False))
+        wire, mac = tsig.sign(tsig.fresh_id().to_bytes(2, "big") + query[2:], key, now)
+        try:
+            server, raw, reply = self._exchange(wire, _PROOF_SECONDS, deadline.within(_PROOF_SECONDS))
+        except DnsUnreachable:
+            return
+        try:
+            tsig.verify(raw, reply.tsig, key, mac, now)
+        except tsig.TsigError as error:
+            # NOTAUTH is no answer to a question but for its signature (RFC 8945 section 5.2); PowerDNS signs it not.
+            if reply.rcode == dnswire.NOTAUTH or error.kind in {tsig.BADKEY, tsig.BADSIG, tsig.BADTIME}:
+                asked = self._context.clock.now()
+                raise tsig_fault(error, reply.rcode, key, server=server, zone=zone.name, now=asked) from None
 
     # --- changes
 
