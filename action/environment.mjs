@@ -15,25 +15,29 @@ const REMOTE = /^UV_PYTHON_DOWNLOADS_JSON_URL$/i;
 /** The environment of a program that we start, with `more` in it. Variables that are empty are left out: a workflow that
  * passes on a variable of the repository cannot leave it out where there is none. */
 export function cleanEnvironment(more = {}, env = process.env, platform = process.platform) {
-  const given = new Set(Object.keys(more).map((name) => (platform === "win32" ? name.toUpperCase() : name)));
-  const kept = Object.entries(env).filter(
-    ([name, value]) => value !== "" && stays(name, value, env, platform) && !given.has(platform === "win32" ? name.toUpperCase() : name)
-  );
-  return { ...Object.fromEntries(kept), ...libraries(env, platform), ...more };
+  const kept = Object.entries(env).filter(([name, value]) => value !== "" && stays(name, value, env, platform));
+  return merged(kept, { ...libraries(env, platform), ...more }, platform);
 }
 
 // Files and directories that are read from: what fetches and installs does not run in the workspace.
-const PLACES = /^((UV|PIP)_FIND_LINKS|PIP_(CLIENT_)?CERT|SSL_(CLIENT_)?CERT(_FILE|_DIR)?|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$/i;
+const LISTS = /^(UV|PIP)_FIND_LINKS$/i;
+const PLACES = /^(PIP_(CLIENT_)?CERT|SSL_(CLIENT_)?CERT(_FILE|_DIR)?|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$/i;
 
-/** The same for what fetches and installs: it needs no identity of the job, uv hears of pip's mirror, and no
- * Python is found in the workspace. */
+/** The same for what fetches and installs: it needs no identity of the job, and uv and Node hear of pip's mirror. */
 export function installerEnvironment(more = {}, env = process.env, platform = process.platform, cwd = process.cwd()) {
   const kept = Object.entries(cleanEnvironment(mirror(env), env, platform)).filter(([name]) => !/^(ACTIONS_|GITHUB_TOKEN$)/i.test(name));
   const { resolve } = paths(platform);
-  const whole = (value) => value.replace(/[^\s,]+/g, (part) => (part.includes("://") ? part : resolve(cwd, part)));
-  const found = kept.map(([name, value]) => [name, PLACES.test(name) ? whole(value) : value]);
-  const path = safeEntries(variable(env, "PATH", platform), env, platform).join(platform === "win32" ? ";" : ":");
-  return { ...Object.fromEntries(found.filter(([name]) => name.toUpperCase() !== "PATH")), PATH: path, ...more };
+  const whole = (part) => (part.includes("://") ? part : resolve(cwd, part));
+  const all = (value) => value.replace(/[^\s,]+/g, whole);
+  const found = kept.map(([name, value]) => [name, LISTS.test(name) ? all(value) : PLACES.test(name) ? whole(value) : value]);
+  return merged(found, more, platform);
+}
+
+/** What we say goes before what the job says, also where Windows takes two names for one. */
+function merged(entries, more, platform) {
+  const same = (name) => (platform === "win32" ? name.toUpperCase() : name);
+  const given = new Set(Object.keys(more).map(same));
+  return { ...Object.fromEntries(entries.filter(([name]) => !given.has(same(name)))), ...more };
 }
 
 function stays(name, value, env, platform) {
@@ -52,7 +56,7 @@ function libraries(env, platform) {
 function mirror(env) {
   const bundle = env.SSL_CERT_FILE || env.PIP_CERT || env.REQUESTS_CA_BUNDLE;
   return {
-    ...(bundle ? { SSL_CERT_FILE: bundle } : {}),
+    ...(bundle ? { SSL_CERT_FILE: bundle, NODE_EXTRA_CA_CERTS: env.NODE_EXTRA_CA_CERTS || bundle } : {}),
     ...(env.PIP_INDEX_URL && !env.UV_DEFAULT_INDEX && !env.UV_INDEX_URL ? { UV_DEFAULT_INDEX: indexUrl(env) } : {}),
   };
 }

@@ -3,11 +3,11 @@
 // environment.
 
 import { accessSync, constants, existsSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Stopped, run } from "./child.mjs";
 import { installerEnvironment } from "./environment.mjs";
-import { inWorkspace, interpreterOf, programPaths, pythonCommands } from "./platform.mjs";
+import { inWorkspace, interpreterOf, programPaths, pythonCommands, safeEntries } from "./platform.mjs";
 import { Failure } from "./runner.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -47,7 +47,7 @@ async function works(installer, directory, tried) {
   } catch (error) {
     if (error instanceof Stopped) throw error;
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
-    return note(tried, error.message.split("\nfix: ")[0]);
+    return note(tried, error.message);
   }
 }
 
@@ -63,19 +63,17 @@ async function fetchedUv(directory, scratch, tried) {
   const uv = join(scratch, process.platform === "win32" ? "uv.exe" : "uv");
   // In a process of its own: only so does Node hear of a proxy and of a company's CA.
   const proxied = ["HTTPS_PROXY", "HTTP_PROXY"].some((name) => process.env[name] || process.env[name.toLowerCase()]);
-  const env = installerEnvironment(proxied ? { NODE_USE_ENV_PROXY: "1" } : {});
-  env.NODE_EXTRA_CA_CERTS ??= env.SSL_CERT_FILE ?? "";
-  const done = await quietly(process.execPath, [join(HERE, "uv.mjs"), uv], scratch, env);
+  const done = await quietly(process.execPath, [join(HERE, "uv.mjs"), uv], scratch, proxied ? { NODE_USE_ENV_PROXY: "1" } : {});
   if (done.status !== 0) return note(tried, `uv could not be fetched: ${last(done.stderr)}`);
   return byUv(uv, directory, scratch, tried);
 }
 
 async function byUv(uv, directory, scratch, tried) {
   // A cache of its own: uv checks what it fetches, not what stands in a cache, and any step may have restored that one.
-  const env = installerEnvironment({ UV_NO_CONFIG: "1", UV_NO_PROGRESS: "1", UV_CACHE_DIR: join(scratch, "cache") });
+  const env = { UV_NO_CONFIG: "1", UV_NO_PROGRESS: "1", UV_CACHE_DIR: join(scratch, "cache") };
   const args = ["venv", "--quiet", "--no-project", "--python", `>=${PYTHON_AT_LEAST.join(".")}`, directory];
   const made = await quietly(uv, args, scratch, env);
-  if (made.status !== 0) return note(tried, `uv found and got no Python: ${last(made.stderr)}`);
+  if (made.status !== 0) return note(tried, `uv finds and gets no Python: ${last(made.stderr)}`);
   return async (names) => {
     const file = requirements(names, scratch);
     const args = ["pip", "install", "--quiet", "--python", interpreter(directory), "--no-deps", "--require-hashes"];
@@ -94,7 +92,7 @@ async function pythonWithPip(directory, scratch, tried) {
       continue;
     }
     return async (names) => {
-      const args = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile"];
+      const args = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile", "--no-cache-dir"];
       const file = requirements(names, scratch);
       must("pip", await quietly(interpreter(directory), [...args, "--require-hashes", "--only-binary", ":all:", "-r", file], scratch));
     };
@@ -103,22 +101,28 @@ async function pythonWithPip(directory, scratch, tried) {
 }
 
 /** Run with the output kept, outside of the workspace: no file there says which Python or which packages. */
-function quietly(program, args, scratch, env = installerEnvironment()) {
-  return run(program, args, { quiet: true, cwd: scratch, env });
+function quietly(program, args, scratch, more = {}) {
+  const path = safeEntries(process.env.PATH ?? "", process.env, process.platform).filter(isOutside).join(delimiter);
+  return run(program, args, { quiet: true, cwd: scratch, env: installerEnvironment({ PATH: path, ...more }) });
 }
 
 function isProgram(path) {
   try {
     accessSync(path, process.platform === "win32" ? constants.R_OK : constants.X_OK);
-    return statSync(path).isFile() && !inWorkspace(realpathSync(dirname(path)), { GITHUB_WORKSPACE: workspace() }, process.platform);
+    return statSync(path).isFile() && isOutside(dirname(path));
   } catch {
     return false;
   }
 }
 
-function workspace() {
-  const path = process.env.GITHUB_WORKSPACE;
-  return path && existsSync(path) ? realpathSync(path) : "";
+/** Whether a directory is not in the workspace, whatever links lead to it. */
+function isOutside(directory) {
+  try {
+    const { GITHUB_WORKSPACE: workspace } = process.env;
+    return !inWorkspace(realpathSync(directory), { GITHUB_WORKSPACE: workspace && realpathSync(workspace) }, process.platform);
+  } catch {
+    return false;
+  }
 }
 
 function listed(directory) {
@@ -142,7 +146,8 @@ function requirements(names, scratch) {
 
 function must(installer, done) {
   if (done.status === 0) return;
-  throw new Failure(`${installer} says ${(done.stdout + done.stderr).trim().slice(-2000)}`, "let the job reach a package index");
+  const lines = (done.stdout + done.stderr).trim().split(/\r?\n/).filter((line) => !/^\s*Expected\s+or /.test(line)); // pip names each hash
+  throw new Failure(`${installer} says ${lines.join("\n").slice(0, 2000)}`);
 }
 
 function atLeast(text, wanted) {

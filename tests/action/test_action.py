@@ -61,22 +61,6 @@ def test_hostile_inputs_are_texts(job: Job, lab: Lab) -> None:
     assert job.main(force="maybe").status == 2
 
 
-def test_nothing_of_the_workspace_replaces_our_code(job: Job, lab: Lab) -> None:
-    give(job, lab)
-    for name in ("ci_acme.py", "yaml.py", "cryptography.py", "sitecustomize.py", "usercustomize.py"):
-        (job.workspace / name).write_text("raise SystemExit('hijacked')")
-    (job.workspace / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"')
-    (job.workspace / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/simple\n")
-    job.variables |= {
-        "PYTHONPATH": str(job.workspace),
-        "PYTHONSTARTUP": str(job.workspace / "yaml.py"),
-        "PYTHONHOME": "/x",
-    }
-    ran = job.main()
-    assert ran.status == 0, ran.log
-    assert "hijacked" not in ran.log
-
-
 def test_an_empty_input_is_one_that_was_not_given(job: Job, lab: Lab) -> None:
     """The runner sets a variable for every input, and an empty one for each that has no default."""
     give(job, lab)

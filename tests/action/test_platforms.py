@@ -90,10 +90,20 @@ def test_pythons_of_each_platform() -> None:
 
 
 def test_variables_of_windows_have_no_case() -> None:
-    said = {"ci_acme_config": "old", "PYTHONpath": "x", "Path": r"C:\x", "github_Env": "f", "Uv_Cache_Dir": "x", "a": ""}
+    said = {
+        "ci_acme_config": "old",
+        "PYTHONpath": "x",
+        "Path": r"C:\x",
+        "github_Env": "f",
+        "Uv_Cache_Dir": "x",
+        "a": "",
+    }
     clean = ask("environment.mjs", "cleanEnvironment({CI_ACME_CONFIG: 'new'}, a[0], 'win32')", said)
     assert clean == {"Path": r"C:\x", "CI_ACME_CONFIG": "new"}, "one of two that Windows takes for one"
-    assert ask("environment.mjs", "installerEnvironment({}, a[0], 'win32')", said)["PATH"] == r"C:\x"
+    said = {"Path": r"C:\x", "PIP_CERT": r"D:\my ca\ca.pem"}
+    clean = ask("environment.mjs", r"installerEnvironment({PATH: 'D'}, a[0], 'win32', 'D:\\w')", said)
+    assert clean["PIP_CERT"] == r"D:\my ca\ca.pem"
+    assert [clean[name] for name in clean if name.upper() == "PATH"] == ["D"]
     assert ask("environment.mjs", "cleanEnvironment({A: 'new'}, {a: 'old'}, 'linux')") == {"a": "old", "A": "new"}
 
 
@@ -141,9 +151,9 @@ def test_an_installer_has_no_identity_and_finds_what_stands_in_the_workspace() -
     assert ask("environment.mjs", "installerEnvironment({}, a[0], 'linux', '/work')", said) == {
         "PIP_CERT": "/work/ca.pem",
         "SSL_CERT_FILE": "/work/ca.pem",
+        "NODE_EXTRA_CA_CERTS": "/work/ca.pem",
         "PIP_FIND_LINKS": "/work/wheels https://w/x /w",
         "HOME": "/home/r",
-        "PATH": "",
     }
 
 
