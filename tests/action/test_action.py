@@ -29,6 +29,9 @@ def test_a_certificate_then_a_kept_one_and_nothing_is_left(job: Job, lab: Lab) -
     assert "| web | issued" in job.files["STEP_SUMMARY"].read_text()
     assert job.files["ENV"].read_text() == job.files["PATH"].read_text() == "", "later steps are left alone"
     assert "::group::Prepare ci-acme" in first.log
+    before, found, after = first.log.partition(f"::add-mask::{job.variables['TSIG_SECRET']}\n")
+    assert found, "a secret is hidden once it is read"
+    assert job.variables["TSIG_SECRET"] not in before + after.replace(found, "")
     assert job.post().status == 0
     assert list(job.temp.iterdir()) == []
     for path in job.files.values():
