@@ -1,7 +1,7 @@
 """Text that others wrote (a CA, a name server, a store), so that no CI system takes it for a command in the job's log.
 
 GitHub reads `::name …::` at the begin of a line and `##[name …]` anywhere in it (actions/runner, ActionCommand.cs):
-`##[stop-commands]x` in a message would let the masks after it be printed, `##[set-output name=…]` would forge an output.
+`##[stop-commands]x` in a message would let the masks after it be printed, `##[set-output name=…]` forge an output.
 Azure Pipelines reads `##vso[…]`, TeamCity `##teamcity[…]`. Pure.
 """
 

@@ -17,21 +17,47 @@ MOST_BYTES: Final = 1_000_000
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
-    """A heading, a table with a row a certificate, and the errors with their fixes."""
+    """A heading, a table with a row a certificate, and the errors with their fixes.
+
+    What would be too much for a page has the certificates that failed or changed first, and says how many are left out.
+    """
     certificates: Sequence[Mapping[str, Any]] = document.get("certificates", ())
-    lines = [f"### ci-acme {document['command']}: {_verdict(document)}", ""]
-    if certificates:
-        lines += ["| certificate | result | names | authority | valid until | stores |", "|---|---|---|---|---|---|"]
-        lines += [_row(certificate) for certificate in certificates]
-        lines.append("")
-    errors = [(certificate["name"], certificate["error"]) for certificate in certificates if certificate.get("error")]
+    rows, errors = [_row(one) for one in certificates], _errors(document, certificates)
+    text = _page(document, rows, errors)
+    if len(text.encode()) <= MOST_BYTES:
+        return text
+    first = sorted(certificates, key=lambda one: (one.get("error") is None, one["action"] == "kept"))
+    rows, errors = _within([_row(one) for one in first], MOST_BYTES * 2 // 5), _within(errors, MOST_BYTES * 2 // 5)
+    note = f"{len(certificates)} certificates are too many for this page: it shows {len(rows)}, the report has all."
+    return _page(document, rows, [note, "", *errors])
+
+
+def _page(document: Mapping[str, Any], rows: Sequence[str], errors: Sequence[str]) -> str:
+    head = ["| certificate | result | names | authority | valid until | stores |", "|---|---|---|---|---|---|"]
+    table = [*head, *rows, ""] if rows else []
+    return "\n".join([f"### ci-acme {document['command']}: {_verdict(document)}", "", *table, *errors]).rstrip() + "\n"
+
+
+def _errors(document: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [(one["name"], one["error"]) for one in certificates if one.get("error")]
     if document.get("error"):
-        errors.insert(0, ("", document["error"]))
-    for name, error in errors:
-        head = f"**{escape(name)}**: " if name else ""
-        lines += [f"- {head}{escape(error['message'])} (`{escape(error['code'])}`)", f"  - {escape(error['fix'])}"]
-    text = "\n".join(lines).rstrip() + "\n"
-    return text if len(text.encode()) <= MOST_BYTES else _short(document, len(certificates))
+        found.insert(0, ("", document["error"]))
+    return [
+        f"- {f'**{escape(name)}**: ' if name else ''}{escape(error['message'])} (`{escape(error['code'])}`)\n"
+        f"  - {escape(error['fix'])}"
+        for name, error in found
+    ]
+
+
+def _within(parts: Sequence[str], most: int) -> list[str]:
+    """As many of them as there is room for."""
+    kept = []
+    for part in parts:
+        most -= len(part.encode()) + 1
+        if most < 0:
+            break
+        kept.append(part)
+    return kept
 
 
 def escape(text: object) -> str:
@@ -54,10 +80,3 @@ def _row(certificate: Mapping[str, Any]) -> str:
     result = f"{certificate['action']}: {certificate['reason']}" if certificate.get("reason") else certificate["action"]
     cells = (certificate["name"], result, shown, certificate.get("authority"), certificate.get("not_after"), stores)
     return "| " + " | ".join(escape(cell) if cell else "" for cell in cells) + " |"
-
-
-def _short(document: Mapping[str, Any], count: int) -> str:
-    return (
-        f"### ci-acme {document['command']}: {_verdict(document)}\n\n"
-        f"{count} certificates, too many for this page: see the report.\n"
-    )

@@ -1,4 +1,4 @@
-"""A forward proxy on loopback, the only way out as companies have it: whatever host is named, it leads to one server."""
+"""A forward proxy on loopback, a company's only way out: whatever host is named, it leads to one server."""
 
 from __future__ import annotations
 

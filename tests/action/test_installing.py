@@ -96,9 +96,8 @@ def test_a_python_that_needs_the_library_of_its_setup_step(job: Job, tmp_path: P
     for name in ("bin", "lib"):
         (home / name).mkdir(parents=True)
     program = home / "bin" / "python3"
-    program.write_text(
-        f'#!/bin/sh\n[ "$LD_LIBRARY_PATH" = {home}/lib ] || exit 127\nexec "{os.path.realpath("/proc/self/exe")}" "$@"\n'
-    )
+    python = os.path.realpath("/proc/self/exe")
+    program.write_text(f'#!/bin/sh\n[ "$LD_LIBRARY_PATH" = {home}/lib ] || exit 127\nexec "{python}" "$@"\n')
     program.chmod(0o755)
     job.path = str(home / "bin")
     job.variables |= {"pythonLocation": str(home), "LD_LIBRARY_PATH": f"{home}/lib:{job.workspace}:", "LD_PRELOAD": ""}

@@ -147,7 +147,7 @@ def test_with_pip(job: Job, tmp_path: Path, python: str) -> None:
 
 
 def test_a_poisoned_cache_is_not_used(job: Job, tmp_path: Path, uv: str) -> None:
-    """uv checks the hash of what it fetches, and believes what stands in its cache, which any step can have restored."""
+    """uv checks the hash of what it fetches, and believes its cache, which any step may have restored."""
     cache, requirements = tmp_path / "cache", ROOT / "action" / "requirements" / "base.txt"
     fill = [
         "pip",
