@@ -1,24 +1,19 @@
 // Child processes: never a shell, signals handed on, and an environment from which nothing replaces our code.
 
 import { spawn } from "node:child_process";
+import { cleanEnvironment } from "./environment.mjs";
+import { cancelSignals, handsOn } from "./platform.mjs";
 
-const DROPPED = /^(PYTHON|LD_|DYLD_|UV_PROJECT|UV_CONFIG|UV_PYTHON$|VIRTUAL_ENV$|NODE_OPTIONS$|INPUT_|STATE_)/i;
-
-/** The environment of the job without what would change which code runs, and without what is empty: a workflow that passes
- * on a variable of the repository cannot leave it out where there is none. */
-export function cleanEnvironment(more = {}) {
-  const kept = Object.entries(process.env).filter(([name, value]) => value !== "" && !DROPPED.test(name));
-  return { ...Object.fromEntries(kept), ...more };
-}
+const SIGNALS = cancelSignals(process.platform);
 
 const stop = new AbortController();
 
 /** Aborted when the job is cancelled, with the exit status as its reason. */
 export const stopped = stop.signal;
 
-/** Listen for the runner's cancel: SIGINT, then SIGTERM. What runs is told, and nothing else is begun. */
+/** Listen for the runner's cancel. What runs is told, and nothing else is begun. */
 export function listen() {
-  for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => stop.abort(new Stopped(status)));
+  for (const [signal, status] of SIGNALS) process.on(signal, () => stop.abort(new Stopped(status)));
 }
 
 /** The job was cancelled; `status` is what the step ends with. */
@@ -40,10 +35,11 @@ export async function run(program, args, { last = false, ...options } = {}) {
   return done;
 }
 
-function spawned(program, args, { quiet = false, env = cleanEnvironment() } = {}) {
+function spawned(program, args, { quiet = false, cwd, env = cleanEnvironment() } = {}) {
   return new Promise((resolve) => {
     const stdio = quiet ? ["ignore", "pipe", "pipe"] : ["ignore", "inherit", "inherit"];
-    const child = spawn(program, args, { env, stdio, windowsHide: true });
+    // Not windowsHide: with it, a child whose output is collected gets a console of its own, and no Ctrl-C reaches it.
+    const child = spawn(program, args, { cwd, env, stdio });
     let stdout = "";
     let stderr = "";
     child.stdout?.on("data", (data) => (stdout += data));
@@ -60,12 +56,11 @@ function spawned(program, args, { quiet = false, env = cleanEnvironment() } = {}
   });
 }
 
-/** Hand SIGINT and SIGTERM on, and stay alive until the child has cleaned up after itself. */
+/** Hand the signals on, and stay alive until the child has cleaned up after itself. */
 function handOn(child) {
-  const handlers = ["SIGINT", "SIGTERM"].map((signal) => {
+  const handlers = SIGNALS.map(([signal]) => {
     const handler = () => {
-      // On Windows the console sends Ctrl-C to the child as well, and Node's kill would end it at once.
-      if (process.platform !== "win32") child.kill(signal);
+      if (handsOn(process.platform)) child.kill(signal);
     };
     process.on(signal, handler);
     return [signal, handler];

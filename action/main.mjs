@@ -3,16 +3,18 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Stopped, cleanEnvironment, listen, run, stopped } from "./child.mjs";
+import { Stopped, listen, run, stopped } from "./child.mjs";
 import { commandLine, mayLeaveRecords, variables } from "./command.mjs";
+import { cleanEnvironment } from "./environment.mjs";
 import { whyNot } from "./pulls.mjs";
 import { interpreter, makeEnvironment, program } from "./python.mjs";
-import { Failure, annotate, group, input, output, saveState } from "./runner.mjs";
+import { Failure, annotate, flag, group, output, saveState } from "./runner.mjs";
 
 listen();
 
 async function main() {
   const args = commandLine();
+  const skip = flag("skip-post");
   const reason = whyNot();
   if (reason) {
     annotate("notice", `nothing was done: ${reason}`);
@@ -28,7 +30,7 @@ async function main() {
   await group("Prepare ci-acme", () => prepare(environment, scratch, env));
   saveState("ready", String(mayLeaveRecords()));
   saveState("variables", JSON.stringify(named));
-  saveState("skip", input("skip-post"));
+  saveState("skip", String(skip));
   const done = await run(interpreter(environment), [...program(scratch), ...args], { env, last: true });
   saveState("ended", String(done.status));
   return done.status;

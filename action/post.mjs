@@ -2,7 +2,8 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { cleanEnvironment, run } from "./child.mjs";
+import { run } from "./child.mjs";
+import { cleanEnvironment } from "./environment.mjs";
 import { interpreter, program } from "./python.mjs";
 import { annotate, group, state } from "./runner.mjs";
 
@@ -11,9 +12,9 @@ async function main() {
   if (!directory) return;
   const begun = state("ready") === "true" && state("ended") !== "2"; // 2: a wrong config, and nothing was contacted
   try {
-    if (begun && state("skip").toLowerCase() !== "true") await group("Clean up", () => cleanUp(directory));
+    if (begun && state("skip") !== "true") await group("Clean up", () => cleanUp(directory));
   } finally {
-    rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   }
 }
 

@@ -1,42 +1,31 @@
 // uv from the package index, by its wheel: a zip whose digest is known. Needs nothing but Node.
+//
+//   node uv.mjs PATH    writes uv to PATH, which is called as in the wheel: uv or uv.exe
 
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { inflateRawSync } from "node:zlib";
-import { HERE } from "./python.mjs";
-import { stopped } from "./child.mjs";
-import { Failure } from "./runner.mjs";
+import { indexUrl } from "./environment.mjs";
+import { wheelName } from "./platform.mjs";
 
 const PATIENCE = 120_000;
 
-/** The package index: pip's and uv's variables, else PyPI. */
-export function indexUrl() {
-  const named = process.env.UV_DEFAULT_INDEX || process.env.UV_INDEX_URL || process.env.PIP_INDEX_URL;
-  return (named || "https://pypi.org/simple").replace(/\/+$/, "");
-}
-
-/** Fetch and unpack uv; returns its path. Throws `Failure` if it cannot be had, or is not what it should be. */
-export async function fetchUv(scratch) {
-  const table = JSON.parse(readFileSync(join(HERE, "uv.json"), "utf8")).wheels;
-  const [name, digest] = table[platform()] ?? [];
-  if (!name) throw new Failure(`there is no uv for ${platform()}`, "");
+/** Fetch and unpack uv to a path. Throws if it cannot be had, or is not what it should be. */
+async function fetchUv(path) {
+  const table = JSON.parse(readFileSync(join(dirname(fileURLToPath(import.meta.url)), "uv.json"), "utf8")).wheels;
+  const key = wheelName(process.platform, process.arch, existsSync("/etc/alpine-release"));
+  const [name, digest] = table[key] ?? [];
+  if (!name) throw new Error(`there is no uv for ${key}`);
   const page = `${indexUrl()}/uv/`;
   const listing = await get(page, "application/vnd.pypi.simple.v1+json, text/html;q=0.5");
   const url = find(listing.toString("utf8"), name, page);
   const wheel = await get(url, "*/*");
   const found = createHash("sha256").update(wheel).digest("hex");
-  if (found !== digest) throw new Failure(`${name} has the SHA-256 ${found}, not ${digest}`, "");
-  const program = process.platform === "win32" ? "uv.exe" : "uv";
-  const path = join(scratch, program);
-  writeFileSync(path, unzip(wheel, (entry) => entry.endsWith(`/scripts/${program}`)));
+  if (found !== digest) throw new Error(`${name} has the SHA-256 ${found}, not ${digest}`);
+  writeFileSync(path, unzip(wheel, (entry) => entry.endsWith(`/scripts/${basename(path)}`)));
   chmodSync(path, 0o700);
-  return path;
-}
-
-function platform() {
-  const musl = process.platform === "linux" && existsSync("/etc/alpine-release") ? "-musl" : "";
-  return `${process.platform}${musl}-${process.arch}`;
 }
 
 async function get(url, accept) {
@@ -49,13 +38,12 @@ async function get(url, accept) {
   }
   let reply, data;
   try {
-    reply = await fetch(target, { headers, signal: AbortSignal.any([AbortSignal.timeout(PATIENCE), stopped]) });
+    reply = await fetch(target, { headers, signal: AbortSignal.timeout(PATIENCE) });
     data = Buffer.from(await reply.arrayBuffer());
   } catch (error) {
-    stopped.throwIfAborted();
-    throw new Failure(`${target.host} does not answer (${error.cause?.code ?? error.name})`, "");
+    throw new Error(`${target.host} does not answer (${error.cause?.code ?? error.name})`);
   }
-  if (!reply.ok) throw new Failure(`${target.host} answers ${reply.status} for ${target.pathname}`, "");
+  if (!reply.ok) throw new Error(`${target.host} answers ${reply.status} for ${target.pathname}`);
   return data;
 }
 
@@ -69,7 +57,7 @@ function find(listing, name, page) {
       if (text.trim() === name) href = address.replaceAll("&amp;", "&");
     }
   }
-  if (!href) throw new Failure(`${new URL(page).host} has no ${name}`, "");
+  if (!href) throw new Error(`${new URL(page).host} has no ${name}`);
   const url = new URL(href, page);
   const own = new URL(page);
   if (own.username && url.host === own.host) [url.username, url.password] = [own.username, own.password];
@@ -79,7 +67,7 @@ function find(listing, name, page) {
 /** One file of a zip, found by its name in the central directory (APPNOTE 4.3.12). */
 function unzip(data, wanted) {
   const end = data.lastIndexOf(Buffer.from("PK\x05\x06", "latin1"));
-  if (end < 0) throw new Failure("the wheel of uv is no zip", "");
+  if (end < 0) throw new Error("the wheel of uv is no zip");
   let at = data.readUInt32LE(end + 16);
   for (let left = data.readUInt16LE(end + 10); left > 0; left -= 1) {
     const [method, size] = [data.readUInt16LE(at + 10), data.readUInt32LE(at + 20)];
@@ -92,5 +80,10 @@ function unzip(data, wanted) {
     }
     at += 46 + name + extra + comment;
   }
-  throw new Failure("the wheel of uv holds no uv", "");
+  throw new Error("the wheel of uv holds no uv");
 }
+
+fetchUv(process.argv[2]).catch((error) => {
+  process.stderr.write(`${error.message.replace(/\s+/g, " ")}\n`);
+  process.exitCode = 1;
+});

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ci_acme.cli.console import Console
+
+_T = TypeVar("_T")
 
 
 def announce(document: Mapping[str, Any], options: Any, console: Console) -> None:
@@ -26,7 +28,9 @@ def announce(document: Mapping[str, Any], options: Any, console: Console) -> Non
         from ci_acme.hosts import github
 
         if github.active(os.environ):
-            _try("the job's outputs", lambda: github.write_outputs(document, report, os.environ), console)
+            said = _try("the job's outputs", lambda: github.write_outputs(document, report, os.environ), console)
+            for text in said or ():
+                console.warning(text)
             if not getattr(options, "no_summary", False):
                 _try("the job's summary", lambda: github.write_summary(as_markdown(document), os.environ), console)
 
@@ -35,8 +39,9 @@ def _write(path: str, document: Mapping[str, Any]) -> None:
     Path(path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _try(what: str, write: Any, console: Console) -> None:
+def _try(what: str, write: Callable[[], _T], console: Console) -> _T | None:
     try:
-        write()
+        return write()
     except OSError as error:
         console.warning(f"{what} cannot be written: {error.strerror or error}")
+        return None

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ci_acme.cli.console import Console
+from ci_acme.cli.neutral import NeutralStream, reads_commands
 from ci_acme.cli.options import parse
 from ci_acme.cli.signals import EarlySignals
 from ci_acme.errors import CiAcmeError, InternalError
@@ -45,6 +46,8 @@ def _run(arguments: list[str], early: EarlySignals) -> int:
     try:
         options = parse(arguments, os.environ)
         console = make_console(options, os.environ)
+        if reads_commands(os.environ):
+            sys.stdout = NeutralStream(sys.stdout, json=wants_json(options))
         module = importlib.import_module(f"ci_acme.cli.{options.command}")
         status: int = module.main(options, console)
         sys.stdout.flush()

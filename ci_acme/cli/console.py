@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from ci_acme.cli.neutral import plain
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Event, Started, Step, Waiting, Warned
 
@@ -45,6 +46,7 @@ class Console:
     ) -> None:
         self._stream = stream or sys.stderr
         self.annotator = annotator if form == "text" else None
+        self.on_secret = None if annotator is None else annotator.mask
         self._level = LEVELS[level]
         self._json = form == "json"
         self._finished = finished
@@ -102,7 +104,7 @@ class Console:
         if self._live and self._level >= LEVELS["info"]:
             with self._lock:
                 self._wipe()
-                self._line = f"{event.certificate}: {text}"[:110]
+                self._line = plain(f"{event.certificate}: {text}")[:110]
                 self._stream.write(self._line)
                 self._stream.flush()
             return
@@ -122,14 +124,16 @@ class Console:
         if self._json:
             document = {"level": level, "time": _now(), "certificate": certificate or None, "message": text, **more}
             line = json.dumps({key: value for key, value in document.items() if value not in (None, "")})
+            line = line.replace("##", "#\\u0023")  # no command for a CI system, see plain
         elif self.annotator is not None and level in {"error", "warning"}:
             line = self.annotator(level, f"{text}\nfix: {more['fix']}" if more.get("fix") else text, certificate)
         else:
-            prefix = f"{certificate}: " if certificate else ""
-            line = prefix + (self.paint(word + text, color) if color else word + text)
+            head = plain(f"{certificate}: ") if certificate else ""
+            said = plain(word + text)
+            line = head + (self.paint(said, color) if color else said)
             fix = more.get("fix")
             if fix:
-                line += f"\n  fix: {fix}"
+                line += "\n" + plain(f"  fix: {fix}")
         with self._lock:
             self._wipe()
             self._stream.write(line + "\n")

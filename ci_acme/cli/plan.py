@@ -30,6 +30,9 @@ def main(options: Any, console: Console) -> int:
     announce(document, options, console)
     names = matrix.to_do(document)
     if form == "github":
+        left = len(names) - len(matrix.fitting(names))
+        if left:
+            console.warning(f"{left} of {len(names)} certificates do not fit into the matrix: the next run has them")
         print(json.dumps(matrix.github_matrix(names), separators=(",", ":")))
     else:
         print(json.dumps(matrix.gitlab_pipeline(names, _taken_over(options)), indent=2))

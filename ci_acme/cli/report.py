@@ -42,5 +42,5 @@ def _read(name: str) -> Any:
         return json.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}", fix="give the files of the jobs") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{name} is no JSON document", fix="give files that --report has written") from None

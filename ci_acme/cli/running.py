@@ -29,5 +29,5 @@ def make_run(options: Any, loaded: Loaded, console: Console, clock: SystemClock,
         clock=clock,
         notify=console,
         environ=os.environ,
-        on_secret=None if annotator is None else annotator.mask,
+        on_secret=console.on_secret,
     )

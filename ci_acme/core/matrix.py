@@ -9,6 +9,10 @@ from ci_acme.dataclass import dataclass, field
 
 MOST_JOBS: Final[Mapping[str, int]] = {"github": 256, "gitlab": 200}
 """Jobs of one matrix (GitHub: "Running variations of jobs in a workflow"; GitLab: the limit of `parallel`)."""
+MOST_CHARACTERS: Final = 240_000
+"""Of a matrix. It is a job's output, and those of a job have 1 MB as UTF-16 together: `certificates` has as much."""
+_AROUND: Final = 64
+"""Characters of an entry of `include` beside the names."""
 _WORK: Final = frozenset({"would-issue", "would-renew", "would-deliver", "failed", "refused"})
 
 
@@ -23,9 +27,22 @@ def divide(names: Sequence[str], most: int) -> list[list[str]]:
     return [list(names[index * len(names) // count : (index + 1) * len(names) // count]) for index in range(count)]
 
 
+def fitting(names: Sequence[str]) -> Sequence[str]:
+    """As many of the names as one matrix of GitHub's takes; the next run has the others."""
+    left = MOST_CHARACTERS - _AROUND * MOST_JOBS["github"]
+    for index, name in enumerate(names):
+        left -= len(name) + 1
+        if left < 0:
+            return names[:index]
+    return names
+
+
 def github_matrix(names: Sequence[str]) -> dict[str, Any]:
-    """The value of `strategy.matrix`: `certificates` of each job, separated by spaces, and `job`, a number."""
-    groups = divide(names, MOST_JOBS["github"]) if names else []
+    """The value of `strategy.matrix`: `certificates` of each job, separated by spaces, and `job`, a number.
+
+    It has the names that are `fitting`.
+    """
+    groups = divide(fitting(names), MOST_JOBS["github"]) if names else []
     return {"include": [{"job": number, "certificates": " ".join(group)} for number, group in enumerate(groups, 1)]}
 
 

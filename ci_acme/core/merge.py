@@ -17,7 +17,7 @@ def merge(documents: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     certificates: dict[str, Mapping[str, Any]] = {}
     errors: list[Mapping[str, Any]] = []
     for name, document in documents:
-        if not isinstance(document, Mapping) or document.get("schema") != RESULT_SCHEMA:
+        if not _is_result(document):
             raise UsageError(f"{name} is no result document", fix="give files that --report has written")
         certificates |= {one["name"]: one for one in document["certificates"]}
         if document.get("error"):
@@ -32,3 +32,45 @@ def merge(documents: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         "certificates": list(certificates.values()),
         "error": errors[0] if errors else None,
     }
+
+
+def _is_result(document: Any) -> bool:
+    """Whether it has what is read here and for the summary: files of other jobs may be anything."""
+    if not isinstance(document, Mapping) or document.get("schema") != RESULT_SCHEMA:
+        return False
+    certificates = document.get("certificates")
+    return (
+        isinstance(document.get("exit_code"), int)
+        and isinstance(document.get("changed"), bool)
+        and isinstance(document.get("command"), str)
+        and isinstance(certificates, Sequence)
+        and all(_is_certificate(one) for one in certificates)
+        and _is_error(document.get("error"))
+    )
+
+
+def _is_certificate(one: Any) -> bool:
+    return (
+        isinstance(one, Mapping)
+        and _has(one, "name", "action")
+        and all(isinstance(one.get(key) or "", str) for key in ("reason", "authority", "not_after", "serial"))
+        and all(isinstance(name, str) for name in _list(one.get("names")))
+        and all(
+            isinstance(store, Mapping) and _has(store, "provider", "target", "action")
+            for store in _list(one.get("stores"))
+        )
+        and _is_error(one.get("error"))
+    )
+
+
+def _is_error(error: Any) -> bool:
+    return error is None or (isinstance(error, Mapping) and _has(error, "code", "message", "fix"))
+
+
+def _has(document: Mapping[str, Any], *keys: str) -> bool:
+    return all(isinstance(document.get(key), str) for key in keys)
+
+
+def _list(value: Any) -> Sequence[Any]:
+    """The list; one that fits nothing for what is none."""
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else () if value is None else (None,)

@@ -17,23 +17,49 @@ MOST_BYTES: Final = 1_000_000
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
-    """A heading, a table with a row a certificate, and the errors with their fixes."""
+    """A heading, a table with a row a certificate, and the errors with their fixes.
+
+    What would be too much for a page has the certificates that failed or changed first, and says how many are left out.
+    """
     if document["command"] == "monitor" and "alerts" in document:
         return _alerts(document)
     certificates: Sequence[Mapping[str, Any]] = document.get("certificates", ())
-    lines = [f"### ci-acme {document['command']}: {_verdict(document)}", ""]
-    if certificates:
-        lines += ["| certificate | result | names | authority | valid until | stores |", "|---|---|---|---|---|---|"]
-        lines += [_row(certificate) for certificate in certificates]
-        lines.append("")
-    errors = [(certificate["name"], certificate["error"]) for certificate in certificates if certificate.get("error")]
+    rows, errors = [_row(one) for one in certificates], _errors(document, certificates)
+    text = _page(document, rows, errors)
+    if len(text.encode()) <= MOST_BYTES:
+        return text
+    first = sorted(certificates, key=lambda one: (one.get("error") is None, one["action"] == "kept"))
+    rows, errors = _within([_row(one) for one in first], MOST_BYTES * 2 // 5), _within(errors, MOST_BYTES * 2 // 5)
+    note = f"{len(certificates)} certificates are too many for this page: it shows {len(rows)}, the report has all."
+    return _page(document, rows, [note, "", *errors])
+
+
+def _page(document: Mapping[str, Any], rows: Sequence[str], errors: Sequence[str]) -> str:
+    head = ["| certificate | result | names | authority | valid until | stores |", "|---|---|---|---|---|---|"]
+    table = [*head, *rows, ""] if rows else []
+    return "\n".join([f"### ci-acme {document['command']}: {_verdict(document)}", "", *table, *errors]).rstrip() + "\n"
+
+
+def _errors(document: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [(one["name"], one["error"]) for one in certificates if one.get("error")]
     if document.get("error"):
-        errors.insert(0, ("", document["error"]))
-    for name, error in errors:
-        head = f"**{escape(name)}**: " if name else ""
-        lines += [f"- {head}{escape(error['message'])} (`{escape(error['code'])}`)", f"  - {escape(error['fix'])}"]
-    text = "\n".join(lines).rstrip() + "\n"
-    return text if len(text.encode()) <= MOST_BYTES else _short(document, len(certificates))
+        found.insert(0, ("", document["error"]))
+    return [
+        f"- {f'**{escape(name)}**: ' if name else ''}{escape(error['message'])} (`{escape(error['code'])}`)\n"
+        f"  - {escape(error['fix'])}"
+        for name, error in found
+    ]
+
+
+def _within(parts: Sequence[str], most: int) -> list[str]:
+    """As many of them as there is room for."""
+    kept = []
+    for part in parts:
+        most -= len(part.encode()) + 1
+        if most < 0:
+            break
+        kept.append(part)
+    return kept
 
 
 def escape(text: object) -> str:
@@ -64,25 +90,18 @@ def _alerts(document: Mapping[str, Any]) -> str:
     firing = document["firing"]
     verdict = "no alert" if not firing else f"{firing} alert{'s' if firing > 1 else ''}"
     lines = [f"### ci-acme monitor: {verdict}", ""]
-    size = 0
     if alerts:
         lines += ["| severity | alert | certificate | since | what | fix |", "|---|---|---|---|---|---|"]
-    for alert in alerts:
-        about = alert["certificate"] or alert["subject"]
-        cells = (alert["severity"], alert["code"], about, alert["since"], alert["message"], alert["fix"])
-        row = "| " + " | ".join(escape(cell) if cell else "" for cell in cells) + " |"
-        size += len(row.encode()) + 1
-        if size > MOST_BYTES // 2:
-            lines += ["", "There are more, too many for this page: see the report."]
-            break
-        lines.append(row)
+    kept = _within([_alert(alert) for alert in alerts], MOST_BYTES // 2)
+    lines += kept
+    if len(kept) < len(alerts):
+        lines += ["", "There are more, too many for this page: see the report."]
     looked = document["looked_at"]
     lines += ["", f"Looked at {looked['certificates']} certificates in {looked['stores']} stores."]
     return "\n".join(lines) + "\n"
 
 
-def _short(document: Mapping[str, Any], count: int) -> str:
-    return (
-        f"### ci-acme {document['command']}: {_verdict(document)}\n\n"
-        f"{count} certificates, too many for this page: see the report.\n"
-    )
+def _alert(alert: Mapping[str, Any]) -> str:
+    about = alert["certificate"] or alert["subject"]
+    cells = (alert["severity"], alert["code"], about, alert["since"], alert["message"], alert["fix"])
+    return "| " + " | ".join(escape(cell) if cell else "" for cell in cells) + " |"

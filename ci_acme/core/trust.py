@@ -110,7 +110,11 @@ def _judge_statement(statement: Mapping[str, Any], issuer: str, claims: Mapping[
         fix = f'set "Principal": {{"Federated": "arn:aws:iam::ACCOUNT:oidc-provider/{issuer}"}}'
         yield Mistake("issuer", f"the principal is {named}; the token is of {issuer}", fix)
     conditions = statement.get("Condition")
-    rules = list(_rules(conditions if isinstance(conditions, Mapping) else {}))
+    every = list(_rules(conditions if isinstance(conditions, Mapping) else {}))
+    rules = [rule for rule in every if "Not" not in rule.operator]
+    for rule in (rule for rule in every if "Not" in rule.operator and rule.claim in {"aud", "sub"}):
+        text = f"{rule.operator} on {rule.key} lets everybody in but {', '.join(rule.values)}"
+        yield Mistake("negated", text, "name who is let in, with StringEquals or StringLike")
     yield from _judge_audience([rule for rule in rules if rule.claim == "aud"], issuer)
     yield from _judge_subject([rule for rule in rules if rule.claim == "sub"], issuer, claims)
     for rule in rules:
@@ -127,7 +131,7 @@ class _Rule:
 
     @property
     def claim(self) -> str:
-        return self.key.rpartition(":")[2]
+        return self.key.rpartition(":")[2].lower()  # IAM does not tell upper from lower case in keys
 
     @property
     def like(self) -> bool:
@@ -176,8 +180,11 @@ def _is_wide(pattern: str, claims: Mapping[str, Any]) -> bool:
     """Whether it lets in a repository (or project) of the same owner that nobody has made yet, or any."""
     subject = subject_of(claims)
     kind, _, rest = subject.partition(":")
-    owner, job = rest.partition("/")[0], rest.partition(":")[2]
-    others = (f"{kind}:{owner}/somebody-elses:{job}", f"{kind}:{owner}/somebody-elses:ref:refs/heads/x")
+    repository, _, job = rest.partition(":")
+    owner = repository.partition("/")[0]
+    others = [
+        f"{kind}:{name}:{end}" for name in (f"{owner}/xx", f"{repository}xx") for end in (job, "ref:refs/heads/x")
+    ]
     return any(fnmatchcase(other, pattern) for other in others)
 
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from ci_acme.core.matrix import github_matrix, to_do
+from ci_acme.core.matrix import MOST_CHARACTERS, fitting, github_matrix, to_do
 
-_MOST_OUTPUT: Final = 900_000
-"""Bytes of one output; a job's outputs may have 1 MiB."""
+_ESSENTIAL: Final = ("name", "action", "serial", "not_after", "stores")
 _SHORTEST_MASK: Final = 6
 """Characters: masking something shorter would garble every line of the log."""
 
@@ -26,17 +25,15 @@ def active(environ: Mapping[str, str]) -> bool:
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
-def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapping[str, str]) -> None:
-    """`changed`, `certificates`, `not-after`, `report`; `matrix` of a plan, `alerts` of a monitor: into GITHUB_OUTPUT.
+def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapping[str, str]) -> list[str]:
+    """`changed`, `certificates`, `not-after`, `report`, `matrix` of a plan, `alerts` of a monitor: into GITHUB_OUTPUT.
 
-    Raises `OSError`.
+    Returns what a reader of them must know: that something did not fit. Raises `OSError`.
     """
     path = environ.get("GITHUB_OUTPUT")
     if not path:
-        return
-    certificates = json.dumps(document.get("certificates", []), separators=(",", ":"))
-    if len(certificates) > _MOST_OUTPUT:
-        certificates = "[]"
+        return []
+    certificates, said = _certificates(document)
     ends = sorted(one["not_after"] for one in document.get("certificates", ()) if one.get("not_after"))
     values = {
         "changed": "true" if document.get("changed") else "false",
@@ -45,10 +42,36 @@ def write_outputs(document: Mapping[str, Any], report: str | None, environ: Mapp
         "report": report or "",
     }
     if document.get("command") == "plan":
-        values["matrix"] = json.dumps(github_matrix(to_do(document)), separators=(",", ":"))
+        names = to_do(document)
+        values["matrix"] = _compact(github_matrix(names))
+        left = len(names) - len(fitting(names))
+        if left:
+            said.append(f"{left} of {len(names)} certificates do not fit into the output matrix: the next run has them")
     if document.get("command") == "monitor":
         values["alerts"] = str(document.get("firing", ""))
     _append(path, "".join(_assignment(name, value) for name, value in values.items()))
+    return said
+
+
+def _certificates(document: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """All that is known, or the essential, or nothing: a job's outputs are limited. The report has everything."""
+    every = document.get("certificates", [])
+    essential = ({key: one.get(key) for key in _ESSENTIAL} for one in every)
+    for found, said in (
+        (lambda: every, []),
+        (
+            lambda: list(essential),
+            [f"the output certificates has {', '.join(_ESSENTIAL)} alone: the report has the rest"],
+        ),
+    ):
+        text = _compact(found())
+        if len(text) <= MOST_CHARACTERS:
+            return text, said
+    return "[]", [f"the output certificates is empty: {len(every)} are too many for it; the report has them"]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def write_summary(markdown: str, environ: Mapping[str, str]) -> None:

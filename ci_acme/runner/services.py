@@ -144,7 +144,10 @@ class Services:
     def _identity(self, audience: str) -> Secret:
         from ci_acme.hosts.oidc import identity_token
 
-        return identity_token(audience, self.environ, deadline=self.deadline.within(_IDENTITY_SECONDS))
+        token = identity_token(audience, self.environ, deadline=self.deadline.within(_IDENTITY_SECONDS))
+        if self._on_secret is not None:
+            self._on_secret(token.reveal())
+        return token
 
     def authority(self, name: str) -> Authority:
         """The config section of a CA."""

@@ -29,6 +29,9 @@ def test_a_certificate_then_a_kept_one_and_nothing_is_left(job: Job, lab: Lab) -
     assert "| web | issued" in job.files["STEP_SUMMARY"].read_text()
     assert job.files["ENV"].read_text() == job.files["PATH"].read_text() == "", "later steps are left alone"
     assert "::group::Prepare ci-acme" in first.log
+    before, found, after = first.log.partition(f"::add-mask::{job.variables['TSIG_SECRET']}\n")
+    assert found, "a secret is hidden once it is read"
+    assert job.variables["TSIG_SECRET"] not in before + after.replace(found, "")
     assert job.post().status == 0
     assert list(job.temp.iterdir()) == []
     for path in job.files.values():
@@ -59,22 +62,6 @@ def test_hostile_inputs_are_texts(job: Job, lab: Lab) -> None:
     assert "Clean up" not in job.post().log, "nothing was contacted"
     assert job.main(command="issue; rm -rf /").status == 2
     assert job.main(force="maybe").status == 2
-
-
-def test_nothing_of_the_workspace_replaces_our_code(job: Job, lab: Lab) -> None:
-    give(job, lab)
-    for name in ("ci_acme.py", "yaml.py", "cryptography.py", "sitecustomize.py", "usercustomize.py"):
-        (job.workspace / name).write_text("raise SystemExit('hijacked')")
-    (job.workspace / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"')
-    (job.workspace / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/simple\n")
-    job.variables |= {
-        "PYTHONPATH": str(job.workspace),
-        "PYTHONSTARTUP": str(job.workspace / "yaml.py"),
-        "PYTHONHOME": "/x",
-    }
-    ran = job.main()
-    assert ran.status == 0, ran.log
-    assert "hijacked" not in ran.log
 
 
 def test_an_empty_input_is_one_that_was_not_given(job: Job, lab: Lab) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.action.forward import ForwardProxy
 from tests.action.job import ROOT, Job, cancel, children_of, give
 from tests.action.mirror import Mirror
+from tests.action.portable_python import listing, pack
 from tests.e2e.lab import Lab
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -29,23 +31,17 @@ def size(job: Job) -> int:
     return sum(path.lstat().st_blocks * 512 for path in environment.rglob("*"))
 
 
-def place(tmp_path: Path) -> Path:
+def python_alone(tmp_path: Path) -> str:
+    """A PATH with a Python and nothing else."""
     path = tmp_path / "bin"
     path.mkdir()
-    return path
+    (path / "python3").symlink_to(os.path.realpath("/proc/self/exe"))
+    return str(path)
 
 
-def test_behind_a_mirror_with_a_uv_that_is_fetched_and_a_python_that_cannot_make_environments(
-    job: Job, lab: Lab, tmp_path: Path
-) -> None:
+def test_behind_a_mirror_with_a_uv_that_is_fetched(job: Job, lab: Lab, tmp_path: Path) -> None:
     give(job, lab)
-    python = Path(os.path.realpath("/proc/self/exe"))
-    program = place(tmp_path) / "python3"
-    # As Debian has it without python3-venv.
-    program.write_text(f'#!/bin/sh\ncase " $* " in *" -m venv "*) exit 1;; esac\nexec "{python}" "$@"\n')
-    program.chmod(0o755)
-    job.path = f"{program.parent}:/bin"
-    job.variables |= {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    job.path = python_alone(tmp_path)
     with Mirror() as mirror:
         job.variables["PIP_INDEX_URL"] = mirror.url
         ran = job.main()
@@ -57,6 +53,56 @@ def test_behind_a_mirror_with_a_uv_that_is_fetched_and_a_python_that_cannot_make
     assert {name for name in files if name.startswith("uv-")} <= {name for name, _ in table.values()}
     assert len([name for name in files if name.startswith("uv-")]) == 1
     assert any(name.startswith("pydantic_core-") for name in files), "uv asked the mirror, too"
+
+
+def test_with_nothing_but_node(job: Job, tmp_path: Path) -> None:
+    """uv is fetched, and brings a Python: here from a list and an archive on loopback, with the hash that uv checks."""
+    job.path = str(tmp_path / "empty")
+    archive = pack()
+    with Mirror() as mirror:
+        job.variables["PIP_INDEX_URL"] = mirror.url
+        job.variables["UV_PYTHON_DOWNLOADS_JSON_URL"] = f"http://127.0.0.1:{mirror.port}/files/pythons.json"
+        url = f"http://127.0.0.1:{mirror.port}/files/python.tar.gz"
+        mirror.files = {"pythons.json": listing(archive, url), "python.tar.gz": archive}
+        ran = job.main(command="report")
+        assert "\nready" in ran.log, ran.log
+        assert "there is nothing to merge" in ran.log
+        (environment,) = job.temp.glob("ci-acme-*/environment")
+        home = job.temp.parent / "home"
+        assert (environment / "bin" / "python").resolve().is_relative_to(home), "not the one of this machine"
+        shutil.rmtree(home)
+        mirror.files["pythons.json"] = listing(archive + b"x", url)
+        ran = job.main(command="report")
+    assert ran.status == 2
+    assert "uv finds and gets no Python" in ran.log
+    assert "ready" not in ran.log
+
+
+def test_through_a_proxy(job: Job, tmp_path: Path) -> None:
+    job.path = python_alone(tmp_path)
+    with Mirror() as mirror, ForwardProxy(mirror.port) as proxy:
+        url = mirror.url.replace(f"127.0.0.1:{mirror.port}", "index.test")
+        job.variables |= {"PIP_INDEX_URL": url, "HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "NO_PROXY": ""}
+        ran = job.main(command="report")
+    assert "\nready" in ran.log, ran.log
+    assert proxy.asked == {"index.test"}
+    assert any(name.startswith("uv-") for name in mirror.seen)
+    assert any(name.startswith("pydantic_core-") for name in mirror.seen)
+
+
+def test_a_python_that_needs_the_library_of_its_setup_step(job: Job, tmp_path: Path) -> None:
+    """actions/setup-python names the directory of libpython where the runner's tool cache is not in its usual place."""
+    home = tmp_path / "tools" / "Python" / "3.13.0" / "x64"
+    for name in ("bin", "lib"):
+        (home / name).mkdir(parents=True)
+    program = home / "bin" / "python3"
+    python = os.path.realpath("/proc/self/exe")
+    program.write_text(f'#!/bin/sh\n[ "$LD_LIBRARY_PATH" = {home}/lib ] || exit 127\nexec "{python}" "$@"\n')
+    program.chmod(0o755)
+    job.path = str(home / "bin")
+    job.variables |= {"pythonLocation": str(home), "LD_LIBRARY_PATH": f"{home}/lib:{job.workspace}:", "LD_PRELOAD": ""}
+    ran = job.main(command="report")
+    assert "\nready" in ran.log, ran.log
 
 
 def test_a_cancel_ends_the_fetching_of_uv(job: Job, tmp_path: Path) -> None:
@@ -120,14 +166,6 @@ def test_from_a_read_only_checkout(job: Job, lab: Lab, tmp_path: Path) -> None:
     assert {str(path) for path in [action, *action.rglob("*")]} == before, "not even root has written there"
 
 
-def test_with_python_and_pip_alone(job: Job, lab: Lab, tmp_path: Path) -> None:
-    give(job, lab)
-    (place(tmp_path) / "python3").symlink_to(os.path.realpath("/proc/self/exe"))
-    job.path = str(tmp_path / "bin")
-    ran = job.main(command="plan")
-    assert ran.status == 0, ran.log
-
-
 def test_a_uv_that_is_not_the_one_we_know_is_refused(job: Job, tmp_path: Path) -> None:
     job.path = str(tmp_path / "empty")
     action = tmp_path / "action"
@@ -141,6 +179,7 @@ def test_a_uv_that_is_not_the_one_we_know_is_refused(job: Job, tmp_path: Path) -
     assert ran.status == 2
     assert "has the SHA-256" in ran.log
     assert "setup-python" in ran.log
+    assert not list(job.temp.rglob("uv"))
 
 
 def test_an_index_that_is_down_says_what_was_tried(job: Job, tmp_path: Path) -> None:

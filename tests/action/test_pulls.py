@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.action.job import Job
 
 
-def event(job: Job, name: str, head: str = "fork/web", sha: str = "a" * 40) -> None:
+def event(job: Job, name: str, head: str = "fork/web", merge: str | None = None, **more: Any) -> None:
     path = job.workspace.parent / "event.json"
     path.write_text(
         json.dumps(
             {
                 "number": 7,
                 "repository": {"full_name": "octo/web"},
-                "pull_request": {"head": {"repo": {"full_name": head}, "sha": sha}},
+                "pull_request": {"head": {"repo": {"full_name": head}, "sha": "a" * 40}, "merge_commit_sha": merge},
+                **more,
             }
         )
     )
@@ -33,14 +35,43 @@ def test_a_fork_ends_neutral_with_the_recipe(job: Job) -> None:
     assert job.post().status == 0
 
 
-@pytest.mark.parametrize("detached", [True, False])
-def test_a_target_event_with_the_forks_files_is_refused(job: Job, detached: bool) -> None:
-    event(job, "pull_request_target")
+def hold(job: Job, commit: str, *, at: str) -> None:
+    """The workspace as actions/checkout leaves it: detached, on a branch, on a packed branch, or a pull's ref."""
     git = job.workspace / ".git"
-    (git / "refs" / "heads").mkdir(parents=True)
-    (git / "HEAD").write_text(("a" * 40 if detached else "ref: refs/heads/x") + "\n")
-    (git / "refs" / "heads" / "x").write_text("a" * 40 + "\n")
+    reference = "refs/remotes/pull/7/merge" if at == "pull" else "refs/heads/x"
+    (git / reference).parent.mkdir(parents=True)
+    (git / "HEAD").write_text(f"ref: {reference}\n" if at in {"branch", "packed"} else f"{commit}\n")
+    if at == "packed":
+        (git / "packed-refs").write_text(f"# pack-refs with: peeled\n{'c' * 40} refs/heads/y\n{commit} {reference}\n")
+    elif at != "detached":
+        (git / reference).write_text(f"{commit}\n")
+
+
+@pytest.mark.parametrize(
+    ("commit", "at"), [("a" * 40, "detached"), ("a" * 40, "branch"), ("a" * 40, "packed"), ("b" * 40, "pull")]
+)
+def test_a_target_event_with_the_forks_files_is_refused(job: Job, commit: str, at: str) -> None:
+    event(job, "pull_request_target")
+    hold(job, commit, at=at)
     ran = job.main()
     assert ran.status == 2
     assert "pull_request_target" in ran.log
     assert "leave out the ref" in ran.log
+    assert list(job.temp.iterdir()) == []
+
+
+def test_a_merge_of_the_fork_is_refused_and_the_base_is_not(job: Job) -> None:
+    event(job, "pull_request_target", merge="d" * 40)
+    hold(job, "d" * 40, at="detached")
+    assert "has checked out the pull request" in job.main().log
+    (job.workspace / ".git" / "HEAD").write_text("e" * 40)
+    assert "has checked out" not in job.main(command="report").log
+
+
+@pytest.mark.parametrize(("head", "refused"), [("fork/web", True), ("octo/web", False)])
+def test_a_run_after_a_forks_run_is_refused_with_its_files(job: Job, head: str, refused: bool) -> None:
+    run = {"head_sha": "a" * 40, "head_repository": {"full_name": head}}
+    event(job, "workflow_run", workflow_run=run)
+    hold(job, "a" * 40, at="detached")
+    ran = job.main(command="report")
+    assert ("this job runs on workflow_run" in ran.log) == refused

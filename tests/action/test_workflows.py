@@ -40,15 +40,20 @@ def test_a_preview_environment_comes_and_goes(lab: Lab, tmp_path: Path) -> None:
 def test_a_fan_out_over_jobs_ends_in_one_report(lab: Lab, tmp_path: Path) -> None:
     certs = tmp_path / "certs"
     store = {"provider": "file", "directory": str(certs)}
-    lab.config["certificates"] = {name: {"names": [f"{name}.{ZONE}"], "stores": [store]} for name in ("a", "b")}
+    lab.config["certificates"] = {name: {"names": [f"{name}.{ZONE}"], "stores": [store]} for name in ("a", "b", "c")}
+    certs.mkdir()
+    (certs / "c").write_text("no directory")
     repository = Repository(tmp_path / "repository", EXAMPLES / "fan-out.yml", lab)
     ran = repository.run("workflow_dispatch")
-    assert ran.status == 0, ran.log
+    assert ran.status != 0, "one of them is wrong"
     for name in ("a", "b"):
         check_store(certs / name, [f"{name}.{ZONE}"])
     reports = [json.loads(path.read_text()) for path in repository.artifacts.rglob("*.json")]
-    assert sorted(one["name"] for report in reports for one in report["certificates"]) == ["a", "b"]
+    assert sorted(one["name"] for report in reports for one in report["certificates"]) == ["a", "b", "c"]
     assert "| a | issued: " in ran.log, "the merged table"
+    assert "| c | failed" in ran.log
+    del lab.config["certificates"]["c"]
+    repository.give(lab)
     ran = repository.run("workflow_dispatch")
     assert ran.status == 0, ran.log
     assert "Issue" not in ran.log, "no job without work"

@@ -40,13 +40,17 @@ class Repository:
         text = workflow.read_text()
         self._replaced = dict(re.findall(r"uses: (actions/(?:up|down)load-artifact)@(\w+)", text))
         (directory / ".github" / "workflows" / "example.yml").write_text(text)
-        lab.config["authorities"]["pebble"]["account_key"] = f"file:{lab.directory}/account.pem"
-        lab.config["state"] = f"sqlite:{lab.directory}/state.db"
-        (directory / "ci-acme.yaml").write_text(yaml.safe_dump(lab.config, sort_keys=False))
+        self.give(lab)
         self._variables = {"TSIG_SECRET": lab.environment()["TSIG_SECRET"], "CI_ACME_ALLOW_NEW_ACCOUNT": "true"}
         for command in ("init -q", "remote add origin https://github.com/octo/web.git", "add -A", "commit -qm A"):
             git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
             subprocess.run([*git, *command.split()], cwd=directory, check=True, capture_output=True)
+
+    def give(self, lab: Lab) -> None:
+        """Let the lab's config be the repository's."""
+        lab.config["authorities"]["pebble"]["account_key"] = f"file:{lab.directory}/account.pem"
+        lab.config["state"] = f"sqlite:{lab.directory}/state.db"
+        (self.directory / "ci-acme.yaml").write_text(yaml.safe_dump(lab.config, sort_keys=False))
 
     def run(self, name: str, event: Mapping[str, Any] | None = None, workflow: str = "example.yml") -> Step:
         """What happens on an event."""

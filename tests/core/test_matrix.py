@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_acme.core.matrix import MOST_JOBS, GitLabJob, divide, github_matrix, gitlab_pipeline
+from ci_acme.core.matrix import MOST_CHARACTERS, MOST_JOBS, GitLabJob, divide, fitting, github_matrix, gitlab_pipeline
 
 NAMES = st.lists(st.from_regex(r"\A[a-z][a-z0-9-]{0,8}\Z"), unique=True, max_size=700)
 
@@ -23,6 +26,25 @@ def test_a_github_matrix(names: list[str]) -> None:
     jobs = github_matrix(names)["include"]
     assert len(jobs) <= MOST_JOBS["github"]
     assert " ".join(job["certificates"] for job in jobs).split() == names
+
+
+@pytest.mark.parametrize("length", [1, 20, 200])
+def test_a_github_matrix_of_thousands_fits_into_an_output(length: int) -> None:
+    names = [f"{number:x>{length}}" for number in range(10, 30_000)]
+    matrix = github_matrix(names)
+    assert len(json.dumps(matrix, separators=(",", ":"))) <= MOST_CHARACTERS
+    taken = " ".join(job["certificates"] for job in matrix["include"]).split()
+    assert taken == list(fitting(names)) == names[: len(taken)], "the next run has the others"
+    assert len(matrix["include"]) == 256
+    assert len(taken) >= min(len(names), 200_000 // (length + 1))
+
+
+def test_a_gitlab_pipeline_of_thousands_is_within_gitlabs_limits() -> None:
+    """A configuration has 2 MiB at most (GitLab: "Maximum size and depth of CI/CD configuration YAML files")."""
+    names = [f"certificate-of-team-{number}" for number in range(10_000)]
+    text = json.dumps(gitlab_pipeline(names, GitLabJob("ci-acme[aws]==1.2.3")), indent=2)
+    assert len(text) < 1 << 20
+    assert max(map(len, text.splitlines())) < 1 << 16, "what a shell is given"
 
 
 @given(NAMES)

@@ -30,12 +30,41 @@ def test_the_worst_exit_code_counts() -> None:
 
 
 def test_a_certificate_counts_once_and_an_error_of_a_job_stays() -> None:
-    merged = merge([("a", result(0, "a")), ("b", result(2, "a", error={"code": "config.invalid"}))])
+    error = {"code": "config.invalid", "message": "m", "fix": "f"}
+    merged = merge([("a", result(0, "a")), ("b", result(2, "a", error=error))])
     assert [one["name"] for one in merged["certificates"]] == ["a"]
-    assert merged["error"] == {"code": "config.invalid"}
+    assert merged["error"] == error
 
 
-@pytest.mark.parametrize("document", [[], {}, {"schema": "x"}, "text"])
+def broken(**parts: Any) -> dict[str, Any]:
+    """A result whose certificate, or which itself, is not what a run writes."""
+    document = result(0, "a")
+    document["certificates"][0] |= parts
+    return document | {key: value for key, value in parts.items() if key in document and key != "error"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"schema": "x"},
+        "text",
+        {"schema": "ci-acme/result/1"},
+        broken(certificates="abc"),
+        broken(certificates=[7]),
+        broken(exit_code="0"),
+        broken(changed=1),
+        broken(name=None),
+        broken(names=[1]),
+        broken(names="www"),
+        broken(stores=[{"provider": "file"}]),
+        broken(stores=7),
+        broken(not_after=5),
+        broken(error="bad"),
+        broken(error={"code": 1}),
+    ],
+)
 def test_anything_else_is_refused(document: Any) -> None:
     with pytest.raises(UsageError, match=r"b\.json is no result"):
         merge([("a.json", result(0)), ("b.json", document)])

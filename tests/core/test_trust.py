@@ -47,6 +47,7 @@ BAD: dict[str, dict[str, Any]] = {
     "literal-pattern": policy({"StringEquals": {**AUD, f"{ISSUER}:sub": "repo:octo/web:*"}}),
     "issuer": policy(Principal={"Federated": "arn:aws:iam::1:oidc-provider/gitlab.com"}),
     "action": policy(Action="sts:AssumeRole"),
+    "negated": policy({"StringEquals": AUD, "StringNotLike": {f"{ISSUER}:sub": "repo:evil/*"}}),
     "subject": policy({"StringEquals": {**AUD, f"{ISSUER}:sub": "repo:octo/web:ref:refs/heads/main"}}),
 }
 
@@ -54,6 +55,10 @@ BAD: dict[str, dict[str, Any]] = {
 def test_a_good_policy_has_no_mistake() -> None:
     assert judge(policy(), CLAIMS) == []
     assert judge(with_subject("StringLike", "repo:octo/web:environment:*"), CLAIMS) == []
+    assert (
+        judge(policy({"StringEquals": {f"{ISSUER}:AUD": AUD[f"{ISSUER}:aud"], f"{ISSUER}:Sub": CLAIMS["sub"]}}), CLAIMS)
+        == []
+    )
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -71,7 +76,9 @@ def test_the_claim_that_differs_is_named() -> None:
     assert "upper and lower case" in case.message
 
 
-@pytest.mark.parametrize("wide", ["*", "repo:*", "repo:octo/*", "repo:octo/*:environment:*", "repo:oct*"])
+@pytest.mark.parametrize(
+    "wide", ["*", "repo:*", "repo:octo/*", "repo:octo/*:environment:*", "repo:oct*", "repo:octo/web*"]
+)
 def test_wide_patterns(wide: str) -> None:
     assert "wide-subject" in {mistake.kind for mistake in judge(with_subject("StringLike", wide), CLAIMS)}
 

@@ -100,11 +100,51 @@ def test_escaped_text_is_one_line(text: str) -> None:
     assert "<" not in escape(text).replace("&lt;", "")
 
 
-def test_a_summary_that_would_be_too_big_is_short() -> None:
+@pytest.mark.parametrize("failing", [3, 3000])
+def test_a_summary_that_would_be_too_big_has_first_what_failed(failing: int) -> None:
     said = document()
-    said["certificates"] = [said["certificates"][0] | {"reason": "x" * 500}] * 3000
-    assert len(as_markdown(said).encode()) < MOST_BYTES
-    assert "3000 certificates" in as_markdown(said)
+    error = {"code": "dns.zone", "message": "ä" * 300, "fix": "f"}
+    one = said["certificates"][0] | {"reason": "x" * 500, "action": "kept"}
+    broken = [one | {"name": f"broken-{number}", "action": "failed", "error": error} for number in range(failing)]
+    said["certificates"] = [one] * 3000 + broken
+    text = as_markdown(said)
+    assert len(text.encode()) < MOST_BYTES
+    assert f"{3000 + failing} certificates are too many for this page" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 500
+    assert all("broken" in row for row in rows[: min(failing, 500)])
+    assert "| web | kept" in text or failing == 3000
+    assert text.count("dns\\.zone") + text.count("dns.zone") >= min(failing, 500)
+
+
+def outputs(said: dict[str, Any], tmp_path: Path) -> tuple[dict[str, str], list[str]]:
+    path = tmp_path / "output"
+    path.unlink(missing_ok=True)
+    warnings = github.write_outputs(said, "report.json", {"GITHUB_OUTPUT": str(path)})
+    return read_outputs(path.read_text(encoding="utf-8")), warnings
+
+
+@pytest.mark.parametrize(("count", "words"), [(300, ""), (800, "alone"), (9000, "is empty")])
+def test_outputs_fit_into_what_a_job_may_have(tmp_path: Path, count: int, words: str) -> None:
+    """1 MB for all outputs of a job, in UTF-16 (GitHub: "Passing information between jobs")."""
+    said = document()
+    said["command"] = "plan"
+    one = said["certificates"][0] | {"reason": "r" * 200, "action": "would-issue"}
+    said["certificates"] = [one | {"name": f"certificate-{number:0>60}"} for number in range(count)]
+    found, warnings = outputs(said, tmp_path)
+    assert len("".join(found.values()).encode("utf-16-le")) < 1_000_000
+    certificates = json.loads(found["certificates"])
+    assert len(certificates) == (0 if words == "is empty" else count)
+    assert not certificates or certificates[0]["stores"] == one["stores"]
+    if words:
+        assert words in warnings[0]
+        assert "report" in warnings[0]
+    else:
+        assert warnings == []
+        assert certificates == said["certificates"]
+    jobs = json.loads(found["matrix"])["include"]
+    assert len(jobs) == min(count, 256)
+    assert any("the next run" in text for text in warnings) == (count == 9000)
 
 
 def test_a_dotenv_report_has_three_public_facts(tmp_path: Path) -> None:
