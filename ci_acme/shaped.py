@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any
 
 from ci_acme import shapes
 from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
 from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
+from ci_acme.ports import ProviderContext, StoreCapabilities
 from ci_acme.rest import Answer
+from ci_acme.storing import AGAIN, KeepsNoOrder, pkcs12_password
 from ci_acme.wire import Unreachable
 
 if TYPE_CHECKING:
     from ci_acme.settings import ShapedSettings  # pydantic, which the caller has loaded
-
-AGAIN: Final = "; run again: it is delivered without a new order"
-"""Ends the fix of what fails after the certificate was issued."""
 
 
 class Refused(Exception):
@@ -45,13 +43,11 @@ def is_done(answer: Answer) -> bool:
     return answer.ok and (answer.status == 204 or isinstance(answer.document, dict))
 
 
-class ShapedStore:
-    """Base of a `ports.CertificateStore` whose settings are `ShapedSettings`. It keeps no order under way.
+class ShapedStore(KeepsNoOrder):
+    """Base of a `ports.CertificateStore` whose settings are `ShapedSettings`.
 
-    `PROVIDER` is its name in the config. A subclass says where it writes (`target`), and does it.
+    A subclass says where it writes (`target`), and does it.
     """
-
-    PROVIDER: ClassVar[str]
 
     def __init__(self, settings: ShapedSettings, context: ProviderContext) -> None:
         self.context = context
@@ -59,45 +55,13 @@ class ShapedStore:
         self._password_reference = settings.pkcs12_password
 
     @property
-    def provider(self) -> str:
-        """Its name in the config."""
-        return self.PROVIDER
-
-    @property
-    def target(self) -> str:
-        """What the result document shows."""
-        raise NotImplementedError
-
-    @property
     def capabilities(self) -> StoreCapabilities:
         """What it can promise."""
         raise NotImplementedError
 
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Not supported: `capabilities.holds_pending` is False."""
-        del pending, deadline
-        raise DeliveryError(f"{self.target} keeps no order under way", fix="report this: it is a defect")
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """Nothing."""
-        del deadline
-        return None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Nothing to forget."""
-        del deadline
-
     def password(self) -> Secret | None:
         """The password of PKCS#12 files; None for the empty one. Raises `SecretError`."""
-        if self._password_reference is None:
-            return None
-        password = self.context.secrets(self._password_reference)
-        if not password.reveal().isascii():
-            raise SecretError(
-                f"the password in {self._password_reference} is not ASCII, and Java reads no other PKCS#12 password",
-                fix="choose a password of ASCII characters",
-            )
-        return password
+        return pkcs12_password(self.context, self._password_reference)
 
     def rendered(self, bundle: Bundle) -> dict[str, bytes]:
         """The fields of the shape. Raises `Refused`."""

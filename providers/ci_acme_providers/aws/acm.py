@@ -25,11 +25,12 @@ from ci_acme.ports import (
     StoreState,
 )
 from ci_acme.shapes import pem_blocks
+from ci_acme.storing import AGAIN
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.acm_search import NAME_TAG, Found, Search
 from ci_acme_providers.aws.store_base import AwsStore, rounds, sha256_of, tag_list
 from ci_acme_providers.aws.store_config import AcmSettings
-from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
+from ci_acme_providers.aws.store_faults import AwsFault
 
 MOST_KEY_BYTES: Final = 5_120
 """Of a private key (API reference, ImportCertificate)."""

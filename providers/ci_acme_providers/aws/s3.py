@@ -27,18 +27,18 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
+from ci_acme.storing import AGAIN, pkcs12_password
 from ci_acme_providers.aws import patience, store_tags
 from ci_acme_providers.aws.s3_objects import Bucket, Head
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
-    password_of,
     rounds,
     tag_list,
     value_of,
 )
 from ci_acme_providers.aws.store_config import ORDER_SUFFIX, S3Settings
-from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
+from ci_acme_providers.aws.store_faults import AwsFault
 
 _MARK: Final = "ci-acme-certificate"
 _LIMIT: Final = 10
@@ -299,7 +299,7 @@ class S3Store(AwsStore):
             )
 
     def _password(self) -> Secret | None:
-        return password_of(self._context, self._settings.pkcs12_password)
+        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
 
 def _foreign(tags: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
+from ci_acme.storing import AGAIN, pkcs12_password
 from ci_acme_providers.aws import patience, store_tags
 from ci_acme_providers.aws.secret_order import OrderSecret
 from ci_acme_providers.aws.secret_versions import CURRENT, Secret, Versions, current
@@ -32,14 +33,13 @@ from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
     most_bytes,
-    password_of,
     rounds,
     tag_map,
     token_of,
     value_of,
 )
 from ci_acme_providers.aws.store_config import ORDER_SUFFIX, SecretsManagerSettings
-from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
+from ci_acme_providers.aws.store_faults import AwsFault
 
 _OR_NOT: Final = "; or set keep_order: false, if a run that is killed may lose a certificate"
 MOST_BYTES: Final = 65_536
@@ -250,7 +250,7 @@ class SecretsManagerStore(AwsStore):
             raise AwsFault("Mismatch", "secretsmanager:GetSecretValue", "what is read back is not what was written")
 
     def _password(self) -> Password | None:
-        return password_of(self._context, self._settings.pkcs12_password)
+        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
     def _state(self, secret: Secret | None) -> StoreState:
         if secret is None:

@@ -26,19 +26,19 @@ from ci_acme.ports import (
     Unusable,
 )
 from ci_acme.shapes import likely
+from ci_acme.storing import AGAIN, pkcs12_password
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
     bundle_of,
     most_bytes,
-    password_of,
     rounds,
     tag_list,
     tag_map,
     value_of,
 )
 from ci_acme_providers.aws.store_config import SsmSettings
-from ci_acme_providers.aws.store_faults import AGAIN, AwsFault
+from ci_acme_providers.aws.store_faults import AwsFault
 
 _POINTER: Final = re.compile(r"ci-acme:([0-9a-f]{64})")
 _DESCRIPTION: Final = "TLS certificate and key, written by ci-acme:{}"
@@ -280,7 +280,7 @@ class SsmStore(AwsStore):
     # --- values
 
     def _password(self) -> Secret | None:
-        return password_of(self._context, self._settings.pkcs12_password)
+        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
     def _text(self, bundle: Bundle) -> str:
         value = value_of(bundle, self._shape, self._context.certificate, self._password())

@@ -10,12 +10,12 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final
 
-from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
+from ci_acme.errors import CiAcmeError, DeliveryError
 from ci_acme.model.material import Bundle, KeyType
-from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.shapes import Shape, as_one, estimate, fields_of, load, render
+from ci_acme.storing import AGAIN, KeepsNoOrder
 from ci_acme_providers.aws import session, store_faults
 from ci_acme_providers.aws.config import AwsAccess
 from ci_acme_providers.aws.store_faults import AwsFault
@@ -26,40 +26,15 @@ _PAUSE: Final = 0.2
 _LONGEST: Final = 5.0
 
 
-class AwsStore:
-    """A client that is made on first use, errors that say what to grant, and no place for an order under way."""
+class AwsStore(KeepsNoOrder):
+    """A client that is made on first use, and errors that say what to grant."""
 
-    PROVIDER: ClassVar[str]
     SERVICE: ClassVar[str]
 
     def __init__(self, access: AwsAccess, context: ProviderContext) -> None:
         self._access = access
         self._context = context
         self._made: Any = None
-
-    @property
-    def provider(self) -> str:
-        """The name in the config."""
-        return self.PROVIDER
-
-    @property
-    def target(self) -> str:
-        """What the result document shows."""
-        raise NotImplementedError
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Refused: the store keeps no order under way."""
-        del pending, deadline
-        raise DeliveryError(f"{self.provider}:{self.target} keeps no order under way", fix="use another store")
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """Nothing."""
-        del deadline
-        return None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """There is nothing."""
-        del deadline
 
     @property
     def region(self) -> str:
@@ -107,7 +82,7 @@ def value_of(bundle: Bundle, shape: Shape, name: str, password: Secret | None) -
         return as_one(render(bundle, shape, name=name, password=password), shape)
     except ValueError:
         text = "the key and chain cannot be written in the shape that the store asks for"
-    raise DeliveryError(text, fix="choose another shape, or a password of ASCII characters" + store_faults.AGAIN)
+    raise DeliveryError(text, fix="choose another shape, or a password of ASCII characters" + AGAIN)
 
 
 def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | None:
@@ -118,16 +93,6 @@ def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | N
         return load(fields_of(value, shape), shape, password)
     except ValueError:
         return None
-
-
-def password_of(context: ProviderContext, reference: str | None) -> Secret | None:
-    """The password of PKCS#12, read at the last moment. Raises `SecretError`."""
-    if reference is None:
-        return None
-    password = context.secrets(reference)
-    if not password.reveal().isascii():
-        raise SecretError(f"the password in {reference} is not ASCII", fix="choose a password of ASCII characters")
-    return password
 
 
 def token_of(bundle: Bundle, shape: Shape, password: Secret | None) -> str:

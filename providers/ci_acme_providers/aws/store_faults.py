@@ -12,8 +12,6 @@ from ci_acme.ports import Deadline
 from ci_acme_providers.aws import denials, patience
 from ci_acme_providers.aws.config import AwsAccess
 
-AGAIN: Final = "; run again: it is delivered without a new order"
-
 _KMS: Final = ("EncryptionFailure", "DecryptionFailure", "InvalidKeyId", "KMS")
 _ACTIONS: Final[Mapping[str, str]] = {
     "s3:HeadObject": "s3:GetObject",

@@ -14,13 +14,14 @@ from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from ci_acme import shapes
-from ci_acme.errors import DeliveryError, SecretError, StoreNotWritable, StoreReadError
+from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.model.tags import from_tags
 from ci_acme.ports import Deadline, Present, ProviderContext, StoreCapabilities, StoreState, Unusable
 from ci_acme.shapes import BINARY, SHAPES, Part, Shape
+from ci_acme.storing import pkcs12_password
 from ci_acme_providers.azure import faults
 from ci_acme_providers.azure.config import KeyVaultSecretSettings
 from ci_acme_providers.azure.patience import Options
@@ -223,16 +224,7 @@ class KeyVaultSecret(VaultStore):
 
     def _password(self) -> Secret | None:
         """The password of PKCS#12 files; None for the empty one. Raises `SecretError`."""
-        reference = self._settings.pkcs12_password
-        if reference is None:
-            return None
-        password = self._context.secrets(reference)
-        if not password.reveal().isascii():
-            raise SecretError(
-                f"the password in {reference} is not ASCII, and Java reads no other PKCS#12 password",
-                fix="choose a password of ASCII characters",
-            )
-        return password
+        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
     # --- the API
 

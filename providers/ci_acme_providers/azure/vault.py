@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, to_tags
 from ci_acme.ports import Absent, Deadline, ProviderContext, Retired
+from ci_acme.storing import AGAIN, KeepsNoOrder
 from ci_acme_providers.azure import faults
 from ci_acme_providers.azure.config import VaultTarget
 from ci_acme_providers.azure.patience import Options, Patience, jitter
@@ -18,7 +19,6 @@ from ci_acme_providers.azure.session import Session, vault_name
 
 FORM: Final = "ci-acme-form"
 """The tag that says what else is kept beside the metadata: the shape, the chain."""
-AGAIN: Final = "; run again: it is delivered without a new order"
 MOST_TAGS: Final = 15
 _ROUNDS: Final = 60
 _UNDER_WAY: Final = frozenset({"ObjectIsBeingDeleted", "ObjectIsBeingRecovered"})
@@ -26,14 +26,12 @@ _UNDER_WAY: Final = frozenset({"ObjectIsBeingDeleted", "ObjectIsBeingRecovered"}
 T = TypeVar("T")
 
 
-class VaultStore:
+class VaultStore(KeepsNoOrder):
     """Base of a `ports.CertificateStore` in a vault. It keeps no order under way: a name in a vault leaves tombstones.
 
     A subclass says how its kind of object is asked for, deleted, recovered and purged, by functions that take the
     timeouts of one request.
     """
-
-    PROVIDER: ClassVar[str]
 
     def __init__(self, settings: VaultTarget, context: ProviderContext) -> None:
         self._vault, self._name = settings.where
@@ -41,28 +39,9 @@ class VaultStore:
         self._session = Session(settings, context)
 
     @property
-    def provider(self) -> str:
-        """Its name in the config."""
-        return self.PROVIDER
-
-    @property
     def target(self) -> str:
         """`web-prod/web-tls`."""
         return f"{vault_name(self._vault)}/{self._name}"
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Not supported: `capabilities.holds_pending` is False."""
-        del pending, deadline
-        raise DeliveryError(f"{self.target} keeps no order under way", fix="report this: it is a defect")
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """Nothing."""
-        del deadline
-        return None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Nothing to forget."""
-        del deadline
 
     # --- of a kind of object
 

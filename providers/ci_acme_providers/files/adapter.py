@@ -14,6 +14,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState
+from ci_acme.storing import AGAIN, pkcs12_password
 from ci_acme_providers.files import contents, faults, pem
 from ci_acme_providers.files import pending as orders
 from ci_acme_providers.files.disk import (
@@ -38,8 +39,6 @@ _READ_ATTEMPTS: Final = 100
 
 _UNLOCKED_AGE: Final = 3600.0
 """Seconds after which a temporary name is a dead run's, where the file system has no locks to tell."""
-
-_AGAIN: Final = "; run again: it is delivered without a new order"
 
 
 class FileStore:
@@ -133,7 +132,7 @@ class FileStore:
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Replace the directory by one with this bundle; the version is the certificate's SHA-256."""
         files = self._files(bundle, metadata)
-        with self._errors(DeliveryError, "write", _AGAIN):
+        with self._errors(DeliveryError, "write", AGAIN):
             self._release_room()
             with self._writing(deadline) as (target, _):
                 self._replace(
@@ -276,11 +275,11 @@ class FileStore:
         try:
             files[contents.PKCS12] = pkcs12.make(bundle, self._context.certificate, self._password())
         except SecretError as error:
-            raise DeliveryError(f"{contents.PKCS12} cannot be made: {error.message}", fix=error.fix + _AGAIN) from error
+            raise DeliveryError(f"{contents.PKCS12} cannot be made: {error.message}", fix=error.fix + AGAIN) from error
         except ValueError:
             raise DeliveryError(
                 f"{contents.PKCS12} cannot be made of the key and chain for {self.target}",
-                fix="remove 'pkcs12' from the store's formats" + _AGAIN,
+                fix="remove 'pkcs12' from the store's formats" + AGAIN,
             ) from None  # its text and its frames are about the key
         return files
 
@@ -289,13 +288,7 @@ class FileStore:
         reference = self._settings.pkcs12_password
         if reference is None or "pkcs12" not in self._settings.formats:
             return None
-        password = self._context.secrets(reference)
-        if not password.reveal().isascii():
-            raise SecretError(
-                f"the password in {reference} is not ASCII, and Java reads no other PKCS#12 password",
-                fix="choose a password of ASCII characters",
-            )
-        return password
+        return pkcs12_password(self._context, reference)
 
     @contextmanager
     def _errors(self, error: type[CiAcmeError], verb: str, again: str = "") -> Generator[None]:

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
@@ -18,6 +18,7 @@ from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, from_tags, stale, to_tags
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
 from ci_acme.shapes import pem_blocks
+from ci_acme.storing import AGAIN, KeepsNoOrder
 from ci_acme_providers.gcp import needs, projects
 from ci_acme_providers.gcp.api import Call, backoff, rest
 from ci_acme_providers.gcp.config import CertificateManagerSettings
@@ -29,21 +30,18 @@ _LABELS: Final = 64
 """Labels of a resource at most, and the length of their values."""
 _BUSY: Final = frozenset({"ABORTED", "ALREADY_EXISTS"})
 _POLL: Final = (0.2, 3.0)
-_AGAIN: Final = "; run again: it is delivered without a new order"
 
 
-class CertificateManagerStore:
+class CertificateManagerStore(KeepsNoOrder):
     """`CertificateStore` over Certificate Manager."""
+
+    PROVIDER: ClassVar[str] = "gcp-certificate-manager"
 
     def __init__(self, settings: CertificateManagerSettings, context: ProviderContext) -> None:
         self._settings = settings
         self._context = context
         self._session = GoogleSession(settings, context)
         self._api = rest(self._session, lambda: f"{self._session.endpoint('certificatemanager')}/v1")
-
-    @property
-    def provider(self) -> str:
-        return "gcp-certificate-manager"
 
     @property
     def target(self) -> str:
@@ -94,7 +92,7 @@ class CertificateManagerStore:
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Create or update in one request, wait for the operation, and compare. Returns the certificate's SHA-256."""
-        with self._faults(DeliveryError, "write", needs.CERTIFICATE_WRITE, _AGAIN):
+        with self._faults(DeliveryError, "write", needs.CERTIFICATE_WRITE, AGAIN):
             for attempt in itertools.count():
                 found = self._get(deadline)
                 if found is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ci_acme import shapes
 from ci_acme.errors import CiAcmeError, DeliveryError, SecretError, StoreNotWritable, StoreReadError
@@ -18,6 +18,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
+from ci_acme.storing import AGAIN, KeepsNoOrder, pkcs12_password
 from ci_acme_providers.gcp import needs, pending, projects, secret_fields
 from ci_acme_providers.gcp.api import backoff
 from ci_acme_providers.gcp.config import SecretManagerSettings
@@ -25,22 +26,19 @@ from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble, sto
 from ci_acme_providers.gcp.secrets_api import MAX_BYTES, Secrets, Version
 from ci_acme_providers.gcp.session import GoogleSession
 
-_AGAIN: Final = "; run again: it is delivered without a new order"
 _ENDED: Final = frozenset({"DISABLED", "DESTROYED"})
 
 
-class SecretManagerStore:
+class SecretManagerStore(KeepsNoOrder):
     """`CertificateStore` over Secret Manager."""
+
+    PROVIDER: ClassVar[str] = "gcp-secret-manager"
 
     def __init__(self, settings: SecretManagerSettings, context: ProviderContext) -> None:
         self._settings = settings
         self._context = context
         self._session = GoogleSession(settings, context)
         self._api = Secrets(self._session, settings.location)
-
-    @property
-    def provider(self) -> str:
-        return "gcp-secret-manager"
 
     @property
     def target(self) -> str:
@@ -139,7 +137,7 @@ class SecretManagerStore:
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """A new version, unless the newest one is this bundle already; then the annotations. Returns its number."""
         payload = self._payload(bundle)
-        with self._faults(DeliveryError, "write", [*needs.SECRET_CREATE, *needs.SECRET_WRITE], _AGAIN):
+        with self._faults(DeliveryError, "write", [*needs.SECRET_CREATE, *needs.SECRET_WRITE], AGAIN):
             if self._api.get(self._name(), deadline) is None:
                 self._api.create(self._name(), secret_fields.new(self._settings, metadata.name), deadline)
             newest = self._newest(deadline)
@@ -309,8 +307,7 @@ class SecretManagerStore:
         return f"{self._api.parent()}/secrets/{self._settings.name}"
 
     def _password(self) -> Secret | None:
-        reference = self._settings.pkcs12_password
-        return self._context.secrets(reference) if reference is not None else None
+        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
     def _payload(self, bundle: Bundle) -> bytes:
         """The bytes of a version. Raises `DeliveryError` if they cannot be made or are too many."""
@@ -319,15 +316,15 @@ class SecretManagerStore:
             fields = shapes.render(bundle, shape, name=self._context.certificate, password=self._password())
             payload = shapes.as_one(fields, shape)
         except SecretError as error:
-            raise DeliveryError(f"{self.target} cannot be written: {error.message}", fix=error.fix + _AGAIN) from error
+            raise DeliveryError(f"{self.target} cannot be written: {error.message}", fix=error.fix + AGAIN) from error
         except ValueError:
             raise DeliveryError(
-                f"the shape for {self.target} cannot be made of the key and chain", fix="choose another shape" + _AGAIN
+                f"the shape for {self.target} cannot be made of the key and chain", fix="choose another shape" + AGAIN
             ) from None  # its text and its frames are about the key
         if len(payload) > MAX_BYTES:
             raise DeliveryError(
                 f"{len(payload)} bytes do not fit a version of {self.target}, which takes {MAX_BYTES}",
-                fix="use a key of ec-p256, fewer names, or a shape that holds the chain once" + _AGAIN,
+                fix="use a key of ec-p256, fewer names, or a shape that holds the chain once" + AGAIN,
             )
         return payload
 
