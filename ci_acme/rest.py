@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -35,6 +36,10 @@ _BASE: Final = 0.2
 _MOST: Final = 8.0
 _SECONDS: Final = 30.0
 """How long one exchange may take."""
+_PROOF: Final = re.compile(r"auth|token|key|secret|consumer|signature", re.IGNORECASE)
+"""What is in the names of headers that hold credentials."""
+_SHORTEST: Final = 6
+"""Characters of a credential that is hidden: less would be a part of any word."""
 _SLICE: Final = 0.1
 """Seconds after which a wait for an answer hears that the run shall stop."""
 
@@ -162,7 +167,7 @@ class RestClient:
             proof = self._authorise(request.method, request.url, request.body)
             request = replace(request, headers={**request.headers, **proof})
         try:
-            return self._exchange(request, deadline)
+            return _without(request.headers, self._exchange(request, deadline))
         except Unreachable as error:
             return error
 
@@ -186,6 +191,18 @@ class RestClient:
         if isinstance(result, Exception):
             raise result
         return result
+
+
+def _without(headers: Mapping[str, str], reply: Reply) -> Reply:
+    """A refusal without the credentials that it may repeat: its words are shown to people."""
+    proofs = [value for name, value in headers.items() if _PROOF.search(name)]
+    words = [word.encode() for value in proofs for word in value.split() if len(word) >= _SHORTEST]
+    if reply.ok or not any(word in reply.body for word in words):
+        return reply
+    body = reply.body
+    for word in words:
+        body = body.replace(word, "…".encode())
+    return replace(reply, body=body)
 
 
 def read(reply: Reply, *, again: bool = False) -> Answer:

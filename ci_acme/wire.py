@@ -41,7 +41,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import re
+from typing import Final
+
+_RUN: Final = re.compile(r"[A-Za-z0-9+/=_~.%\\-]{16,}")
+_CREDENTIAL: Final = re.compile(r"(?i)\b(bearer|basic)\s+\S+|\bya29\.\S+")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Secret:
@@ -39,3 +45,23 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+def harmless(text: str, most: int = 300) -> str:
+    """A server's words on one line of at most `most` characters, without what may be a part of what it was sent.
+
+    Some servers repeat a request where they refuse it. PEM ends the text; credentials, and whatever looks like base64,
+    hex or a long number, become `…`. Names of things, permissions and UUIDs stay.
+    """
+    line = " ".join(text.partition("-----")[0].split())
+    line = _CREDENTIAL.sub("…", line)
+    return _RUN.sub(_hidden, line)[:most].rstrip(" :,;([{'\"")
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """The run of characters, or `…` if no person has made it up."""
+    run = found[0]
+    plain = _UUID.sub("", run)
+    digits, large, small = (sum(map(kind, plain)) for kind in (str.isdigit, str.isupper, str.islower))
+    random = large > 0 and small > 0 and (digits > 0 or large > 0.3 * len(plain))
+    return "…" if (random and len(plain) >= 16) or digits >= 20 else run

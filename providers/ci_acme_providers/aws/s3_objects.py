@@ -58,7 +58,7 @@ class Bucket:
             if fault.code in _MISSING | _MARKER:
                 return None
             raise
-        return Head(str(answer["ETag"]), dict(answer.get("Metadata", {})))
+        return Head(_etag(answer, "s3:GetObject"), dict(answer.get("Metadata", {})))
 
     def get(self, key: str) -> Object | None:
         """None if there is no object."""
@@ -68,7 +68,7 @@ class Bucket:
             if fault.code in _MISSING | _MARKER:
                 return None
             raise
-        return Object(str(answer["ETag"]), dict(answer.get("Metadata", {})), answer["Body"].read())
+        return Object(_etag(answer, "s3:GetObject"), dict(answer.get("Metadata", {})), answer["Body"].read())
 
     def put(self, key: str, body: bytes, more: Mapping[str, Any]) -> None:
         """`more` has conditions, tags and metadata."""
@@ -111,3 +111,10 @@ class Bucket:
 
     def _ask(self, operation: str, key: str, **more: Any) -> Mapping[str, Any]:
         return self._call(operation, Bucket=self._name, Key=key, **more)
+
+
+def _etag(answer: Mapping[str, Any], action: str) -> str:
+    """Which version came. Raises `AwsFault` for an answer without: it is of a proxy, and no object."""
+    if not answer.get("ETag"):
+        raise AwsFault("NoETag", action, "the answer is not one of S3", fix="check endpoint, and proxies on the way")
+    return str(answer["ETag"])

@@ -7,6 +7,7 @@ caches of single sign-on) is of the process.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,6 +69,9 @@ class _Given:
 def _session(context: ProviderContext) -> Any:
     """A session of botocore whose settings come from the environment of the context."""
     session = Session()
+    log = logging.getLogger("botocore")
+    if log.getEffectiveLevel() < logging.INFO:
+        log.setLevel(logging.INFO)  # below that it shows requests whole: keys, passwords and tokens
     chains = ConfigChainFactory(session, dict(context.environ))
     store = session.get_component("config_store")
     for name, (key, variable, default, convert) in session.SESSION_VARIABLES.items():

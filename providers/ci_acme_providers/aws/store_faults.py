@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, Interrupted
+from ci_acme.model import secret
 from ci_acme.ports import Deadline
 from ci_acme_providers.aws import denials, patience
 from ci_acme_providers.aws.config import AwsAccess
@@ -20,7 +20,6 @@ _ACTIONS: Final[Mapping[str, str]] = {
 """Actions of IAM that are not called as the operation is."""
 
 _LISTED: Final = frozenset({"s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"})
-_LONG: Final = re.compile(r"[A-Za-z0-9+/=_]{32,}")
 _REGION: Final = "set region to where the bucket is"
 _TAGS: Final = "remove tags of your own: AWS takes 50 at one resource"
 _FIXES: Final[Mapping[str, str]] = {
@@ -72,7 +71,7 @@ def harmless(text: str) -> str:
     """A text of AWS without what may be a part of what was sent to it."""
     if "-----" in text or "PRIVATE KEY" in text or " at '" in text:
         return ""
-    return _LONG.sub("…", text)[:300].rstrip(". ")
+    return secret.harmless(text).rstrip(". ")
 
 
 @contextmanager
@@ -104,7 +103,8 @@ def told(
 
 
 def _fault(error: Exception, access: AwsAccess, action: str) -> AwsFault:
-    document: Mapping[str, Any] = getattr(error, "response", {}).get("Error", {})
+    answer: Mapping[str, Any] = getattr(error, "response", None) or {}  # None of a connection that ended
+    document: Mapping[str, Any] = answer.get("Error", {})
     code = str(document.get("Code") or type(error).__name__)
     rejected = denials.rejected(error, access)
     if rejected is not None:

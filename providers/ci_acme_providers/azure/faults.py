@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -18,13 +19,13 @@ from ci_acme.errors import (
     SecretError,
     ZoneNotFound,
 )
+from ci_acme.model.secret import harmless
 
 _ARM_DENIED: Final = re.compile(r"perform action '([^']+)' over scope '([^']+)'")
 _VAULT_DENIED: Final = re.compile(r"Action: '([^']+)'\s+Resource: '([^']+)'")
 _POLICY_DENIED: Final = re.compile(r"does not have (\w+) (\w+) permission on key vault '([^';]+)")
 _ENTRA: Final = re.compile(r"AADSTS(\d+)")
 _SUBJECT: Final = re.compile(r"assertion subject '([^']+)'")
-_MOST: Final = 300
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NETWORK: Final = frozenset({"ForbiddenByFirewall", "ForbiddenByConnection"})
 _ZONE_LOST: Final = frozenset(
@@ -96,6 +97,9 @@ def read(error: Exception) -> Fault:
         return _transport(error, doubtful=isinstance(error, ServiceResponseError))
     if isinstance(error, HttpResponseError):
         return _response(error)
+    if isinstance(error, json.JSONDecodeError):  # the SDKs let it through
+        fix = "check the vault or endpoint, and proxies on the way"
+        return Fault(Kind.UNREACHABLE, "an answer is not one of Azure: it is no JSON", fix, doubtful=True)
     raise error
 
 
@@ -253,8 +257,7 @@ def _said(error: Any) -> tuple[str, str, str]:
 
 def _line(text: str) -> str:
     """One line of bounded length, without what only Microsoft's support can use."""
-    line = " ".join(text.split())
-    return line.split(" Trace ID:")[0][:_MOST].rstrip()
+    return harmless(" ".join(text.split()).split(" Trace ID:")[0])
 
 
 def _retry_after(error: Any) -> float | None:

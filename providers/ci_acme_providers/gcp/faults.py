@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, DnsCredentialsError, DnsRefused, DnsUnreachable, ZoneNotFound
+from ci_acme.model.secret import harmless
 
-_TOKEN: Final = re.compile(r"[\w-]{12,}\.[\w-]{12,}\.[\w-]{6,}|ya29\.\S+")
 _PERMISSION: Final = re.compile(r"'?\b([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+)\b'?")
 _LIMITS: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 _DISABLED: Final = frozenset({"accessNotConfigured", "SERVICE_DISABLED"})
@@ -103,11 +103,6 @@ def _reason(error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def harmless(text: str) -> str:
-    """A server's words, short, on one line, and without whatever looks like a token."""
-    return " ".join(_TOKEN.sub("…", text).split())[:300].rstrip(" :")
 
 
 def advice(error: Exception, needed: Sequence[str], on: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ci_acme.dataclass import dataclass, field
+from ci_acme.model.secret import harmless
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.wire import Reply, Request, Unreachable, Wire
 from ci_acme_providers.gcp import credentials
 from ci_acme_providers.gcp.config import GoogleAccess
-from ci_acme_providers.gcp.faults import NoCredentials, NoReply, harmless
+from ci_acme_providers.gcp.faults import NoCredentials, NoReply
 
 _SECONDS: Final = 20.0
 """How long a token service may take for one answer."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from ci_acme.model.records import format_time
+from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
 from ci_acme.shaped import Refused
-
-_MOST = 300
 
 
 def refusal(answer: Answer, doing: str, grant: str) -> Refused:
     """The error for an answer that is none of the expected ones. `grant` is the permission that allows it."""
-    words = " ".join(str(member(answer.document, "message") or "").split())[:_MOST]
+    words = harmless(str(member(answer.document, "message") or ""))
     details = {"status": answer.status, "message": words, "request": answer.headers.get("x-github-request-id", "")}
     text = f"GitHub answers {answer.status} when asked to {doing}" + (f" ({words})" if words else "")
     if answer.status == 401:

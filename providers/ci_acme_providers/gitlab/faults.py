@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
 from ci_acme.shaped import Refused
 
-_MOST = 300
-
 
 def said(answer: Answer) -> str:
-    """GitLab's own words. A validation's are about the names of attributes, never about values."""
+    """GitLab's own words."""
     message = member(answer.document, "message") or member(answer.document, "error") or ""
     if isinstance(message, Mapping):
         message = "; ".join(f"{name} {', '.join(map(str, words))}" for name, words in message.items())
-    return " ".join(str(message).split())[:_MOST]
+    return harmless(str(message))
 
 
 def exists_already(answer: Answer) -> bool:

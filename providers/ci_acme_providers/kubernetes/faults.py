@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
 from ci_acme.shaped import Refused
-
-_MOST = 300
 
 
 def refusal(answer: Answer, verb: str, namespace: str, name: str) -> Refused:
     """The error for an answer that is none of the expected ones."""
-    reason = str(member(answer.document, "reason") or "")
+    reason = harmless(str(member(answer.document, "reason") or ""))
     details: dict[str, Any] = {"status": answer.status, "reason": reason, "verb": verb, "namespace": namespace}
     words = _words(answer)
     text = f"the API server answers {answer.status} {reason}".rstrip() + (f" ({words})" if words else "")
@@ -40,5 +39,5 @@ def _words(answer: Answer) -> str:
         fields = (
             [f"{member(one, 'field')}: {member(one, 'reason')}" for one in causes] if isinstance(causes, list) else []
         )
-        return "; ".join(fields)[:_MOST]
-    return " ".join(str(member(answer.document, "message") or "").split())[:_MOST]
+        return harmless("; ".join(fields))
+    return harmless(str(member(answer.document, "message") or ""))

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import is_done
+from ci_acme.shaped import Refused, is_done
 from ci_acme_providers.kubernetes.faults import refusal
 from ci_acme_providers.kubernetes.session import Cluster
 
@@ -21,8 +21,11 @@ _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
-class Conflict(Exception):
+class Conflict(Refused):
     """Somebody has changed, made or removed the object meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("another writer has changed the Secret meanwhile", fix="end the other runs, and run again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ class Secrets:
 
     def _found(self, answer: Answer, verb: str, name: str) -> Found:
         gone = answer.status == 404 and member(answer.document, "details", "kind") == "secrets"
-        if answer.status == 409 or (gone and verb in {"update", "patch"}):
+        if (answer.status == 409 and verb != "get") or (gone and verb in {"update", "patch"}):
             raise Conflict
         if not answer.ok or not isinstance(answer.document, dict):
             raise refusal(answer, verb, self.namespace, name)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
 from ci_acme.shaped import Refused
 
 CAS_MISMATCH = "check-and-set parameter did not match"
-_MOST = 300
 
 
 def said(answer: Answer) -> str:
-    """Vault's own words, which are about paths and versions, never about values."""
+    """Vault's own words, which are about paths and versions."""
     errors = member(answer.document, "errors")
     words = "; ".join(str(each) for each in errors) if isinstance(errors, list) else ""
-    return " ".join(words.split())[:_MOST]
+    return harmless(words)
 
 
 def refusal(answer: Answer, doing: str, needs: Iterable[str] = ()) -> Refused:
