@@ -1,7 +1,7 @@
 # One word each. Everything a target needs is set up by itself, outside the checkout, and is quick the second time.
 #   make test ARGS='-k zones -x'    passes arguments on (test, bench, demo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore crash malformed lint format bench docs dev servers clean
+.PHONY: help demo test explore crash faults malformed lint format bench docs dev servers clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -24,6 +24,9 @@ crash:  ## SIGKILL at every step that a run waits for (make test tries a part); 
 
 malformed:  ## 10,000 malformed replies of a CA (make test tries a part)
 	@venv=$$(scripts/environment test) && CI_ACME_MALFORMED=10000 HYPOTHESIS_PROFILE=explore "$$venv/bin/python" -m pytest -n 2 tests/ca/test_malformed.py $(ARGS)
+
+faults:  ## every kind of fault at every request to every store (make test tries a part); prints the numbers
+	@venv=$$(scripts/environment test) && "$$venv/bin/python" -m tests.faults $(ARGS)
 
 lint:  ## format, rules, types, import arrows, workflows
 	@scripts/lint

@@ -1,1 +1,1 @@
-"""Every store, every request that a delivering run sends to it, every kind of fault: nothing is lost, nothing is told."""
+"""Every store, every request of a delivering run, every kind of fault: nothing is lost, and no secret is told."""

@@ -40,7 +40,10 @@ def _try_all(store: str, wanted: str) -> bool:
     verdicts: list[Verdict] = []
     left: list[Point] | None = None
     while left is None or left:
-        with tempfile.TemporaryDirectory(prefix="ci-acme-faults-") as name, laboratory(Path(name) / "0", store) as matrix:
+        with (
+            tempfile.TemporaryDirectory(prefix="ci-acme-faults-") as name,
+            laboratory(Path(name) / "0", store) as matrix,
+        ):
             if left is None:
                 left = [point for point in matrix.points() if wanted in str(point)]
             for point in left[:FRESH]:

@@ -116,7 +116,7 @@ def worded(fake: FakeApi, status: int, text: str, *, retry_after: str | None = N
     return answer
 
 
-def _document(fake: FakeApi, status: int, text: str) -> Any:
+def _document(fake: FakeApi, status: int, text: str) -> Any:  # noqa: PLR0911 - one for each platform
     if isinstance(fake, AwsJson):
         code = {403: "AccessDeniedException", 429: "ThrottlingException"}.get(status, "ValidationException")
         return {"__type": code, "message": text}

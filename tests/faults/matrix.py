@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import io
 import json
 import os
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,18 +23,14 @@ from cryptography import x509
 from ci_acme.ca import keys
 from ci_acme.cli import issue as issue_command
 from ci_acme.cli import main as product
-from ci_acme.cli import running
-from ci_acme.clock import SystemClock
 from ci_acme.runner import issuing
 from ci_acme.sandbox import DEMO_ZONE, SandboxCa, SandboxDns
-from ci_acme_providers.files import slot
-from tests.clouds.api import Answer, Call, FakeApi
-from tests.clouds.awsjson import operation_of
 from tests.clouds.github import quicken
 from tests.contract import aws_stores
 from tests.faults.canary import Canary
-from tests.faults.kinds import KINDS, Kind
-from tests.faults.stores import PASSWORD, Rig, Served, key_of, opened
+from tests.faults.kinds import KINDS
+from tests.faults.steps import QuickClock, Steps
+from tests.faults.stores import PASSWORD, Rig, key_of, opened
 from tests.faults.watch import Watch
 
 STATE_KEY = "a-passphrase-of-the-state-that-nobody-sees"
@@ -47,24 +39,6 @@ SCENES = ("first", "renewal", "revived")
 """A new name; a certificate with one name more; a name that was retired."""
 _CODES = frozenset({0, 2, 6})
 """Of a run at which only the store fails: done, nothing ordered, issued and not delivered."""
-_CALLS = ("open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "read")
-
-
-class QuickClock(SystemClock):
-    """Waits of more than 20 ms take 2 ms, and count in full for whoever waits."""
-
-    def __init__(self, **more: Any) -> None:
-        super().__init__(**more)
-        self._skipped = threading.local()
-
-    def monotonic(self) -> float:
-        return super().monotonic() + float(getattr(self._skipped, "seconds", 0.0))
-
-    def sleep(self, seconds: float) -> None:
-        self.check()
-        taken = max(0.0, seconds) if seconds <= 0.02 else 0.002
-        time.sleep(taken)
-        self._skipped.seconds = getattr(self._skipped, "seconds", 0.0) + max(0.0, seconds - taken)
 
 
 @dataclass(frozen=True)
@@ -93,87 +67,6 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
 
-class Steps:
-    """Counts what a run sends to the fakes of a rig (or, for a directory, its system calls), and lets one go wrong."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self._lock = threading.Lock()
-        self.labels: list[str] = []
-        self._kind: Kind | None = None
-        self._at = -1
-        self._respond = {id(fake): fake.respond for fake in rig.fakes}
-        for fake in rig.fakes:
-            fake.respond = self._around(fake)  # type: ignore[method-assign]
-
-    @contextmanager
-    def counted(self, at: int = -1, kind: Kind | None = None) -> Generator[None]:
-        """Count anew; something happens at the step with this number."""
-        self.labels, self._at, self._kind = [], at, kind
-        try:
-            if self._rig.fakes:
-                yield
-            else:
-                with self._disk():
-                    yield
-        finally:
-            self._kind = None
-
-    @property
-    def reached(self) -> bool:
-        return len(self.labels) > self._at
-
-    def _hit(self, label: str) -> Kind | None:
-        with self._lock:
-            number = len(self.labels)
-            self.labels.append(label)
-            kind = self._kind
-        return kind if kind and (number == self._at or (kind.forever and number > self._at)) else None
-
-    def _around(self, fake: FakeApi) -> Callable[[Call], Answer | None]:
-        real = self._respond[id(fake)]
-
-        def respond(call: Call) -> Answer | None:
-            kind = self._hit(f"{call.method} {operation_of(call) or call.path}")
-            if kind is None:
-                return real(call)
-            answer = kind.fault(fake)(call, fake.handle)
-            return answer
-
-        return respond
-
-    @contextmanager
-    def _disk(self) -> Generator[None]:
-        with contextlib.ExitStack() as stack:
-            for owner, name in [*((os, name) for name in _CALLS if hasattr(os, name)), (slot, "exchange")]:
-                stack.enter_context(mock.patch.object(owner, name, self._call(name, getattr(owner, name))))
-            yield
-
-    def _call(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **more: Any) -> Any:
-            if not _is_of_files(sys._getframe(1)):
-                return real(*arguments, **more)
-            kind = self._hit(name)
-            if kind is None or kind.disk is None:
-                return real(*arguments, **more)
-            number, done = kind.disk
-            if done and name not in {"open", "read"}:
-                real(*arguments, **more)
-            raise OSError(number, os.strerror(number), str(arguments[0]) if name != "write" else None)
-
-        return call
-
-
-def _is_of_files(frame: Any) -> bool:
-    """Whether the file store calls, maybe by pathlib."""
-    for _ in range(4):
-        name = frame.f_code.co_filename
-        if "pathlib" not in name:
-            return f"ci_acme_providers{os.sep}files" in name
-        frame = frame.f_back
-    return False
-
-
 class Matrix:
     """One store with one CA; every point has a target of its own, or goes on with that of the point before."""
 
@@ -186,9 +79,10 @@ class Matrix:
         self._temporary.mkdir()
         self._steps = Steps(rig)
         self.canary = Canary()
+        self.environ = dict(rig.environ)
         self._number = 0
         self._round = 0
-        self._config = _config(directory, ca, dns)
+        self.config = _config(directory, ca, dns)
         self._made: list[bytes] = []
         self._keys = 0
         for secret, what in ((PASSWORD, "the password"), (STATE_KEY, "the state key"), (TSIG, "the TSIG secret")):
@@ -217,7 +111,7 @@ class Matrix:
     def _undisturbed(self, scene: str) -> list[str]:
         self._prepare(scene)
         with self._steps.counted():
-            status, _ = self._issue()
+            status, _ = self.issue()
         assert status == 0, self._last
         return self._steps.labels
 
@@ -233,11 +127,11 @@ class Matrix:
         before = self._ca.log.counts()
         old = self._served(verdict, "before")
         with self._steps.counted(point.step, KINDS[point.kind]):
-            first, document = self._issue(verdict)
+            first, document = self.issue(verdict)
             verdict.reached = self._steps.reached
         issued = self._ca.log.counts()["finalize"] - before["finalize"]
         self._judge_first(verdict, first, document, old)
-        second, document = self._issue(verdict)
+        second, document = self.issue(verdict)
         verdict.statuses = (first, second)
         if second != 0:
             verdict.problems.append(f"the next run ends with {second}: {self._last[-600:]}")
@@ -267,7 +161,7 @@ class Matrix:
             return
         (result,) = document["certificates"] or [{}]
         error = result.get("error")
-        if status == 0 and error or (status and not (error and error["message"] and error["fix"])):
+        if (status == 0 and error) or (status and not (error and error["message"] and error["fix"])):
             verdict.problems.append(f"status {status} with the error {error}")
         there = self._served(verdict, "after the fault")
         if there is None:
@@ -286,7 +180,7 @@ class Matrix:
         self._round = 0
         self._retired: x509.Certificate | None = None
         self._rig.forget()
-        web = self._config["certificates"]["web"]
+        web = self.config["certificates"]["web"]
         web["stores"] = [{"provider": self.name, **self._rig.entry(f"t{self._number}")}]
 
     def recover(self) -> None:
@@ -294,25 +188,29 @@ class Matrix:
         for path in self._directory.glob("state.db*"):
             path.unlink()
 
+    def orders(self) -> int:
+        """How many there were."""
+        return self._ca.log.counts()["newOrder"]
+
     def _prepare(self, scene: str) -> None:
         """What is there before the run."""
-        self._name_it()
+        self.new_names()
         if scene == "first":
             return
-        status, _ = self._issue()
+        status, _ = self.issue()
         assert status == 0, self._last[-800:]
-        self._name_it()
+        self.new_names()
         if scene == "revived":
             served = self._rig.served(self._target)
             self._retired = None if served is None else key_of(served)
             status = self._run("retire", "web")
             assert status == 0, self._last[-800:]
 
-    def _name_it(self) -> None:
+    def new_names(self) -> None:
         """Other names than before, so that there is something to do."""
         self._round += 1
         self._names = [f"n{self._number}-{self._round}.{DEMO_ZONE}"]
-        self._config["certificates"]["web"]["names"] = self._names
+        self.config["certificates"]["web"]["names"] = self._names
 
     @property
     def _target(self) -> str:
@@ -328,17 +226,29 @@ class Matrix:
 
     @staticmethod
     def _names_of(leaf: x509.Certificate) -> list[str]:
-        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName))
+        return list(
+            leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+        )
 
     # --- runs
 
-    def _issue(self, verdict: Verdict | None = None) -> tuple[int, Any]:
+    def issue(self, verdict: Verdict | None = None) -> tuple[int, Any]:
         """`ci-acme issue` as a job of GitHub or as a plain one, in turn; its status and its result."""
         report = self._directory / "report.json"
         report.unlink(missing_ok=True)
         status = self._run(
             "issue",
-            *("--allow-new-account", "--log-level", "debug", "--timeout", "120", "--output", "json", "--report", str(report)),
+            *(
+                "--allow-new-account",
+                "--log-level",
+                "debug",
+                "--timeout",
+                "120",
+                "--output",
+                "json",
+                "--report",
+                str(report),
+            ),
             verdict=verdict,
         )
         try:
@@ -348,7 +258,7 @@ class Matrix:
 
     def _run(self, *arguments: str, verdict: Verdict | None = None) -> int:
         out, err = io.StringIO(), io.StringIO()
-        (self._directory / "ci-acme.yaml").write_text(yaml.safe_dump(self._config))
+        (self._directory / "ci-acme.yaml").write_text(yaml.safe_dump(self.config))
         watch = Watch(self._directory)
         environ = self._environ()
         with (
@@ -411,7 +321,7 @@ class Matrix:
             "P12_PASSWORD": PASSWORD,
             "CI_ACME_TRACEBACK": "1",
             **job,
-            **self._rig.environ,
+            **self.environ,
         }
 
 
@@ -466,6 +376,3 @@ def _listen(patch: pytest.MonkeyPatch, matrix: Matrix) -> None:
         return key
 
     patch.setattr(issuing, "generate_key", generate)
-
-
-__all__ = ["KINDS", "Matrix", "Point", "Served", "Verdict", "errno", "laboratory", "running"]

@@ -192,7 +192,11 @@ def acm(stack: ExitStack, _: Path) -> Rig:
 
 def _google(stack: ExitStack, api: Callable[[Iam], Any]) -> tuple[Any, GoogleTokens, CiTokens]:
     iam = Iam()
-    made = stack.enter_context(api(iam)), stack.enter_context(GoogleTokens(iam)), stack.enter_context(CiTokens(time.time))
+    made = (
+        stack.enter_context(api(iam)),
+        stack.enter_context(GoogleTokens(iam)),
+        stack.enter_context(CiTokens(time.time)),
+    )
     trust(made[1])
     return made
 
@@ -322,9 +326,7 @@ def github_secrets(stack: ExitStack, _: Path) -> Rig:
         return {"api": fake.url, "repository": "octo/site", "name": target.upper(), "token": "env:GITHUB_PAT"}
 
     environ = {"GITHUB_PAT": GITHUB_TOKEN}
-    return Rig(
-        (fake,), entry, served, environ, lambda: [GITHUB_TOKEN], lambda: fake.problems, returns_key=False
-    )
+    return Rig((fake,), entry, served, environ, lambda: [GITHUB_TOKEN], lambda: fake.problems, returns_key=False)
 
 
 def gitlab_variables(stack: ExitStack, _: Path) -> Rig:
