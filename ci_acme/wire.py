@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ci_acme.connect import Connection, Dialer, TlsTrust, find_proxy
 from ci_acme.dataclass import dataclass, field
+from ci_acme.errors import SecretError
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _MAX_IDLE: Final = 9
@@ -63,7 +64,10 @@ class Wire:
         self._idle: dict[tuple[str, str], list[Connection]] = {}
 
     def send(self, request: Request, *, timeout: float) -> Reply:
-        """One request and its whole reply, whatever the status, in `timeout` seconds. Raises `Unreachable`."""
+        """One request and its whole reply, whatever the status, in `timeout` seconds.
+
+        Raises `Unreachable`, and `SecretError` for a header that cannot be sent.
+        """
         ends = time.monotonic() + timeout
         key = urlsplit(request.url)[:2]
         connection = self._take(key)
@@ -72,6 +76,12 @@ class Wire:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise Unreachable(f"{key[1]}: {_in_words(error)}") from None
+        except ValueError:  # its text has the header's value, which may be a token
+            connection.close()
+            raise SecretError(
+                f"a credential cannot be sent to {key[1]}: it has a line break, or letters that no header can have",
+                fix="correct the secret: the value alone, in one line",
+            ) from None
 
     def close(self) -> None:
         """Close the kept connections."""

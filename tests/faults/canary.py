@@ -30,12 +30,12 @@ class Canary:
 
     def add_text(self, value: str, name: str) -> None:
         """A token or a password: as it is, in JSON, in a form, and in base64."""
-        data = value.encode()
+        data = value.encode(errors="surrogateescape")
         if data in self._known:
             return
         self._known.add(data)
         quoted = json.dumps(value)[1:-1].encode()
-        for form in (data, quoted, quote(value, safe="").encode(), quote(value).encode(), *_encoded(data)):
+        for form in (data, quoted, quote(data, safe="").encode(), quote(data).encode(), *_encoded(data)):
             self._add(form, name)
 
     def add_key(self, pem: bytes, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ class Session:
 
     def __init__(self, access: AzureAccess, context: ProviderContext) -> None:
         self.cloud: Final[Cloud] = cloud_for(access.cloud, context.environ)
+        for name in ("azure", "msal"):  # their warnings repeat a server's words, and come as errors of ours as well
+            log = logging.getLogger(name)
+            log.setLevel(max(log.level, logging.ERROR))
         self._access = access
         self._context = context
 
