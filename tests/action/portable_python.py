@@ -20,7 +20,7 @@ def pack() -> bytes:
     stdlib = Path(sysconfig.get_paths()["stdlib"])
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=0) as archive:
         archive.add(os.path.realpath(sys.executable), f"python/bin/{version}")
         archive.add(stdlib, f"python/lib/{version}", filter=_wanted)
         for path in Path(sysconfig.get_config_var("LIBDIR")).glob(f"lib{version}.so*"):

@@ -35,6 +35,21 @@ def test_actions_are_pinned_by_commit_and_each_is_pinned_once() -> None:
     assert {action for action, pins in found.items() if len(pins) > 1} == set()
 
 
+def test_all_name_the_same_placeholder() -> None:
+    """Nobody can copy a commit that is none of ours, and one replacement does for all."""
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *EXAMPLES]
+    found = {
+        path: re.findall(r"uses: ([\w.-]+/ci-acme)[\w/.-]*@(\S+)", path.read_text(encoding="utf-8"))
+        for path in documents
+    }
+    assert {pin for pins in found.values() for pin in pins} == {("ci-acme/ci-acme", "0" * 40)}
+    assert len([path for path in EXAMPLES if found[path]]) >= 5
+    components = [
+        one for path in documents for one in re.findall(r"component: (\S+?)/\w+@", path.read_text(encoding="utf-8"))
+    ]
+    assert set(components) == {"gitlab.example.com/ci-acme/ci-acme"}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_versions_are_the_one_of_this_checkout(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
