@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import select
 import socket
 import ssl
 import threading
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from ci_acme.connect import Connection, Dialer, TlsTrust, find_proxy
 from ci_acme.dataclass import dataclass, field
 from ci_acme.errors import SecretError
+from ci_acme.sockets import is_readable
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _MAX_IDLE: Final = 9
@@ -133,7 +133,7 @@ def _has_ended(connection: Connection) -> bool:
     if connection.sock is None:
         return True
     try:
-        return bool(select.select([connection.sock], [], [], 0)[0])
+        return is_readable(connection.sock)
     except (OSError, ValueError):
         return True
 

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.servers.connections import hang_up
+
 Api = TypeVar("Api", bound="FakeApi")
 
 
@@ -87,6 +89,7 @@ class FakeApi:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:  # noqa: C901 - the handler is inside
         self.calls: list[Call] = []
+        self.connections: list[socket.socket] = []
         self.lock = threading.RLock()
         self._faults: list[tuple[Callable[[Call], bool], Fault]] = []
         outer = self
@@ -97,6 +100,10 @@ class FakeApi:
 
             def log_message(self, *_: object) -> None:
                 return
+
+            def setup(self) -> None:
+                super().setup()
+                outer.connections.append(self.connection)
 
             def answer(self) -> None:
                 body = self._body()
@@ -179,4 +186,5 @@ class FakeApi:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+        hang_up(self.connections)
         self._thread.join(10)

@@ -126,9 +126,8 @@ def test_the_ledger_says_who_asked_for_what(lab: Lab) -> None:
         ("order", False),
         ("renewal", False),
         ("deployment", False),
-        ("order", False),
         ("failure", False),
-    ], "a kept certificate leaves nothing"
+    ], "a kept certificate leaves nothing, and a credential that is rejected is seen before an order"
     last = events(lab)[-1]
     assert last.facts["code"] == "dns.credentials"
 

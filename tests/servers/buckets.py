@@ -6,7 +6,6 @@ tokens have to be there and are not verified.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import socket
@@ -19,6 +18,8 @@ from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.servers.connections import hang_up
 
 BUCKET = "bucket1"
 PAGE = 3
@@ -159,10 +160,7 @@ class Buckets:
 
     def hang_up(self) -> None:
         """End all connections, which are idle."""
-        for connection in self.connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.connections.clear()
+        hang_up(self.connections)
 
     def respond(self, method: str, target: str, headers: Any, body: bytes) -> Answer | None:
         parts = urlsplit(target)
@@ -188,6 +186,7 @@ class Buckets:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self.hang_up()
 
 
 class Face:

@@ -64,17 +64,18 @@ def object_engine(server: Buckets, *, clock: Clock | None = None, part_size: int
     return open_objects(url_of(server), clock=clock or QuickClock(), part_size=part_size)
 
 
-def start_increments(url: str, times: int) -> subprocess.Popen[str]:
-    """A process that adds one to `counter` and appends to `log`, so many times."""
+def start_increments(url: str, times: int, begin: float) -> subprocess.Popen[str]:
+    """A process that from a point in time on adds one to `counter` and appends to `log`, so many times."""
     program = (
-        "import sys\n"
+        "import sys, time\n"
         "from ci_acme.clock import SystemClock\n"
         "from ci_acme.state.engine import open_state\n"
         "from tests.state.driver import increment\n"
         "engine = open_state(sys.argv[1], clock=SystemClock())\n"
+        "time.sleep(max(0, float(sys.argv[3]) - time.time()))\n"
         "print(sum(increment(engine) for _ in range(int(sys.argv[2]))))\n"
         "engine.close()\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "providers"), *sys.path])}
-    command = [sys.executable, "-c", program, url, str(times)]
+    command = [sys.executable, "-c", program, url, str(times), str(begin)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -19,7 +19,8 @@ from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
 from ci_acme.storing import AGAIN, KeepsNoOrder, pkcs12_password
-from ci_acme_providers.gcp import needs, pending, projects, secret_fields
+from ci_acme_providers.gcp import needs, projects, secret_fields
+from ci_acme_providers.gcp import pending as orders
 from ci_acme_providers.gcp.api import backoff
 from ci_acme_providers.gcp.config import SecretManagerSettings
 from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble, store_fault
@@ -242,7 +243,7 @@ class SecretManagerStore(KeepsNoOrder):
         del purge
         with self._faults(DeliveryError, "remove", self._removing()):
             if self._settings.hold_orders:
-                pending.forget(self._api, self._name(), deadline)
+                orders.forget(self._api, self._name(), deadline)
             for attempt in itertools.count():
                 secret = self._api.get(self._name(), deadline)
                 if secret is None or self._is_empty(secret, deadline):
@@ -284,22 +285,22 @@ class SecretManagerStore(KeepsNoOrder):
 
     # --- orders under way
 
-    def stage(self, order: PendingOrder, *, deadline: Deadline) -> None:
+    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep the order in a secret of its own: a version of the certificate's secret would be its `latest`."""
         with self._faults(DeliveryError, "keep an order in", [*needs.SECRET_CREATE, *needs.SECRET_WRITE]):
-            pending.keep(
-                self._api, self._name(), order, secret_fields.new(self._settings, self._context.certificate), deadline
+            orders.keep(
+                self._api, self._name(), pending, secret_fields.new(self._settings, self._context.certificate), deadline
             )
 
     def staged(self, *, deadline: Deadline) -> PendingOrder | None:
         try:
-            return pending.kept(self._api, self._name(), deadline)
+            return orders.kept(self._api, self._name(), deadline)
         except (*Trouble, CiAcmeError):
             return None
 
     def unstage(self, *, deadline: Deadline) -> None:
         with self._faults(DeliveryError, "forget the order in", needs.SECRET_DELETE):
-            pending.forget(self._api, self._name(), deadline)
+            orders.forget(self._api, self._name(), deadline)
 
     # --- helpers
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 from contextlib import suppress
 from typing import Final
 
 from ci_acme.ports import Deadline
+from ci_acme.sockets import is_writable
 
 _UDP_LIMIT: Final = 1232
 _UDP_SECONDS: Final = 1.5
@@ -78,7 +78,7 @@ def _connect(sock: socket.socket, target: tuple[str, int], deadline: Deadline) -
     sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
     with suppress(BlockingIOError):
         sock.connect(target)
-    while not select.select([], [sock], [sock], _SLICE)[1]:
+    while not is_writable(sock, _SLICE):
         deadline.clock.check()
         if deadline.expired:
             raise TimeoutError("no answer in time")
