@@ -7,7 +7,7 @@ refuses by raising `Refused`. `Store.errors` turns both, and what secret referen
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -100,34 +100,16 @@ class Store:
         Errors of the port pass. `deadline` is for calls that have no other way to hear of it.
         """
         del deadline
-        try:
+        details = {"provider": self.provider, "target": self.target}
+        ending = self._ending(kind, verb)
+        with told(kind, f"{verb} {self.target}", lambda error: self.explain(error, verb), ending, details):
             yield
-        except (kind, Interrupted):
-            raise
-        except SecretError as error:
-            refused = Refused(error.message, fix=error.fix)
-        except CiAcmeError:
-            raise
-        except Refused as error:
-            refused = error
-        except Exception as error:
-            explained = self.explain(error, verb)
-            if explained is None:
-                raise
-            refused = explained
-        else:
-            return
-        raise kind(  # out here, no exception of an SDK hangs on it
-            f"cannot {verb} {self.target}: {refused.reason}",
-            fix=refused.fix + self._ending(verb),
-            details={"provider": self.provider, "target": self.target, **refused.details},
-        )
 
-    def _ending(self, verb: str) -> str:
+    def _ending(self, kind: type[CiAcmeError], verb: str) -> str:
         """What to do in place of the fix, or after it."""
         if verb == _KEEP and self.ORDERS_SETTING:
             return f"; or set {self.ORDERS_SETTING}: false, if a run that is killed may lose a certificate"
-        return AGAIN if verb == _WRITE else ""
+        return AGAIN if kind is DeliveryError and verb == _WRITE else ""
 
     # --- an order under way
 
@@ -250,6 +232,40 @@ class KeepsNoOrder:
     def unstage(self, *, deadline: Deadline) -> None:
         """Nothing to forget."""
         del deadline
+
+
+@contextmanager
+def told(
+    kind: type[CiAcmeError],
+    doing: str,
+    explain: Callable[[Exception], Refused | None],
+    ending: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> Generator[None]:
+    """Turn `Refused`, what `explain` makes one of, and errors of secret references into `kind`: `cannot DOING: …`.
+
+    Other errors of ours, and what is not explained, pass. `ending` is added to the fix, `details` to the details.
+    """
+    try:
+        yield
+    except (kind, Interrupted):
+        raise
+    except SecretError as error:
+        refused = Refused(error.message, fix=error.fix)
+    except CiAcmeError:
+        raise
+    except Refused as error:
+        refused = error
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        refused = explained
+    else:
+        return
+    raise kind(  # out here, no exception of an SDK hangs on it
+        f"cannot {doing}: {refused.reason}", fix=refused.fix + ending, details={**(details or {}), **refused.details}
+    )
 
 
 def another_certificate() -> Refused:
