@@ -140,7 +140,8 @@ class Store:
 class Content:
     """What a store whose settings are `ShapedSettings` writes: a bundle in a shape, as one value or as several.
 
-    `most` is how many bytes the platform takes, `where` who it is that takes them.
+    `shape` is the settings' one as the platform can hold it, if that is another; `most` how many bytes the platform
+    takes, `where` and `smaller` the words for who has more.
     """
 
     def __init__(
@@ -148,11 +149,12 @@ class Content:
         settings: ShapedSettings,
         context: ProviderContext,
         *,
+        shape: Shape | None = None,
         most: int | None = None,
         where: str = "the platform takes",
         smaller: str = "use an EC key, fewer names, or a shape with fewer parts",
     ) -> None:
-        self.shape = settings.made
+        self.shape = shape or settings.made
         self.most = most
         self._where = where
         self._smaller = smaller
