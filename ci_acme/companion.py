@@ -20,7 +20,8 @@ from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreState, Unusable
-from ci_acme.shaped import Refused, ShapedStore
+from ci_acme.rest_store import RestStore
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, not_read_back, not_removed
 
 if TYPE_CHECKING:
     from ci_acme.settings import ShapedSettings  # pydantic, which the caller has loaded
@@ -127,14 +128,17 @@ class Seen:
         return found is not None and found != before.get(name) and self.age < _YOUNG
 
 
-class CompanionStore(ShapedStore):
+class CompanionStore(RestStore):
     """Base of such a store: a subclass reads and writes single values, and says what a companion is there.
 
     A shape with several fields is several values, but for `json`, which is one.
     """
 
-    def __init__(self, settings: ShapedSettings, context: ProviderContext, *, name: str, adopt: bool) -> None:
-        super().__init__(settings, context)
+    def __init__(
+        self, settings: ShapedSettings, context: ProviderContext, *, name: str, adopt: bool, most: int | None
+    ) -> None:
+        super().__init__(context)
+        self.content = Content(settings, context, most=most)
         self.name = name
         self.companion_name = shapes.companion_name(name)
         self._adopt = adopt
@@ -176,18 +180,18 @@ class CompanionStore(ShapedStore):
 
     def names(self) -> list[str]:
         """The names of the values."""
-        if self.shape.single or self._document:
+        if self.content.shape.single or self._document:
             return [self.name]
-        return [shapes.value_name(self.name, part) for part in self.shape.fields]
+        return [shapes.value_name(self.name, part) for part in self.content.shape.fields]
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the companion says, if it speaks of the values that are there."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             return self._judge(self._observe(deadline))
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, where the platform gives values back."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             seen = self._observe(deadline)
             claim = seen.claim()
             if seen.values is None or claim is None:
@@ -196,18 +200,17 @@ class CompanionStore(ShapedStore):
 
     def probe(self, *, deadline: Deadline) -> None:
         """Look at what is there, and ask for our rights."""
-        with self.errors(StoreNotWritable, "write"):
-            self.password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             self._require_ours(self.look(deadline))
             self.check(deadline)
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Write companion, values and companion, until all three are ours."""
-        with self.errors(DeliveryError, "write"):
+        with self.errors(DeliveryError, "write", deadline):
             values = self._values(bundle)
-            most = self.capabilities.max_bytes
-            for value in values.values() if most is not None else ():
-                self.require_size(len(value), most or 0)
+            for value in values.values():
+                self.content.require_size(len(value))
             for attempt in range(_TRIES):
                 if attempt:
                     deadline.clock.sleep(_PAUSE * attempt * (1 + secrets.randbelow(100) / 100))
@@ -224,24 +227,22 @@ class CompanionStore(ShapedStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Write the companion anew, if the certificate that it speaks of is still there."""
-        with self.errors(DeliveryError, "annotate"):
+        with self.errors(DeliveryError, "annotate", deadline):
             claim = self._observe(deadline).claim()
             if claim is None or claim.metadata.sha256 != metadata.sha256:
-                raise Refused("it holds another certificate by now", fix="run again")
+                raise another_certificate()
             companion = Companion(Claim(metadata, claim.shape, claim.marks), None, secrets.token_hex(8))
             self.put_companion(companion.to_text(), deadline)
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Remove the values, then the companion: what is left of a run that was killed is removed by the next."""
         del purge  # nothing is kept for recovery
-        with self.errors(DeliveryError, "remove"):
+        with self.errors(DeliveryError, "remove", deadline):
             seen = self._observe(deadline)
             if seen.companion is None and not seen.marks:
                 return Retired.ABSENT
             if seen.companion is None:
-                raise Refused(
-                    "it was not written by ci-acme, and is not removed", fix="remove it by hand, if nobody needs it"
-                )
+                raise not_removed("it was not written by ci-acme")
             for name in seen.marks:
                 self.remove(name, deadline)
             self.remove_companion(deadline)
@@ -269,7 +270,7 @@ class CompanionStore(ShapedStore):
         claim = seen.claim()
         if claim is None:
             return Unusable(f"it was changed since {self.companion_name} was written, or its writer was stopped")
-        lacks = None if claim.shape == self.shape.fingerprint else "the shape that the config asks for"
+        lacks = None if claim.shape == self.content.shape.fingerprint else OTHER_SHAPE
         return Present(None, b"", claim.metadata, self._version(claim), lacks)
 
     def _write(self, seen: Seen, values: Mapping[str, str], metadata: Metadata, deadline: Deadline) -> str | None:
@@ -294,7 +295,7 @@ class CompanionStore(ShapedStore):
         if not self._is_by(final, writer) or claim is None or claim.marks != marks:
             return None
         if final.values is not None and {name: final.values.get(name) for name in values} != dict(values):
-            raise Refused("what was read back is not what was written", fix="see who else writes it")
+            raise not_read_back()
         return self._version(claim)
 
     def _is_new(self, found: str, mark: str, before: str | None) -> bool:
@@ -305,31 +306,33 @@ class CompanionStore(ShapedStore):
         return seen.companion is not None and seen.companion.writer == writer
 
     def _claim(self, metadata: Metadata, marks: Mapping[str, str]) -> Claim:
-        return Claim(metadata, self.shape.fingerprint, marks)
+        return Claim(metadata, self.content.shape.fingerprint, marks)
 
     @staticmethod
     def _version(claim: Claim) -> str | None:
         return next(iter(claim.marks.values()), None)
 
     def _values(self, bundle: Bundle) -> dict[str, str]:
-        fields = self.rendered(bundle)
+        fields = self.content.fields(bundle)
         if self._document:
-            return {self.name: shapes.as_one(fields, self.shape).decode("ascii")}
-        texts = shapes.as_texts(fields, self.shape)
+            return {self.name: shapes.as_one(fields, self.content.shape).decode("ascii")}
+        texts = shapes.as_texts(fields, self.content.shape)
         return dict(zip(self.names(), texts.values(), strict=True))
 
     def fields_of(self, values: Mapping[str, str]) -> dict[str, bytes]:
         """The fields that values of our shape hold. Raises `ValueError` if they are of another."""
         if self._document:
-            return shapes.fields_of(values.get(self.name, "").encode(), self.shape)
-        texts = {part: values.get(name) for part, name in zip(self.shape.fields, self.names(), strict=True)}
-        return shapes.of_texts(texts, self.shape)
+            return shapes.fields_of(values.get(self.name, "").encode(), self.content.shape)
+        texts = {part: values.get(name) for part, name in zip(self.content.shape.fields, self.names(), strict=True)}
+        return shapes.of_texts(texts, self.content.shape)
 
     def _bundle(self, values: Mapping[str, str], claim: Claim) -> Bundle | None:
         try:
-            return shapes.load(self.fields_of(values), self.shape, self.password())
+            return shapes.load(self.fields_of(values), self.content.shape, self.content.password())
         except ValueError:
-            return shapes.recover([text.encode() for text in values.values()], claim.metadata.sha256, self.password())
+            return shapes.recover(
+                [text.encode() for text in values.values()], claim.metadata.sha256, self.content.password()
+            )
 
     def _require_ours(self, seen: Seen) -> None:
         found = [*([self.companion_name] if seen.taken else []), *seen.marks]

@@ -30,7 +30,7 @@ class TestCertificateManager(StoreContract):
     @pytest.fixture(autouse=True)
     def cloud(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr("ci_acme_providers.gcp.certificate_manager._POLL", (0.005, 0.02))
-        monkeypatch.setattr("ci_acme_providers.gcp.certificate_manager.backoff", lambda _: 0.01)
+        monkeypatch.setattr("ci_acme_providers.gcp.store_base.backoff", lambda _: 0.01)
         self.iam = Iam()
         with (
             GoogleCertificates(self.iam) as self.api,

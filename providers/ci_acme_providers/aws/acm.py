@@ -25,7 +25,7 @@ from ci_acme.ports import (
     StoreState,
 )
 from ci_acme.shapes import pem_blocks
-from ci_acme.storing import AGAIN
+from ci_acme.storing import Refused, another_certificate, not_removed
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.acm_search import NAME_TAG, Found, Search
 from ci_acme_providers.aws.store_base import AwsStore, rounds, sha256_of, tag_list
@@ -88,7 +88,7 @@ class AcmStore(AwsStore):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """The certificate itself, which is public, and its tags."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             held = self._held(deadline)
             if held is None:
                 return Absent()
@@ -103,16 +103,14 @@ class AcmStore(AwsStore):
 
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether the key type fits, and ask for the right to import with what is no certificate."""
-        with self._errors(StoreNotWritable, "write", deadline):
-            key = self._context.key
+        with self.errors(StoreNotWritable, "write", deadline):
+            key = self.context.key
             if key is KeyType.EC_P384 and self._settings.used_by == "cloudfront":
-                raise StoreNotWritable(
-                    f"{self.target} is for CloudFront, which serves no {key.value} key", fix="set key: ec-p256"
-                )
+                raise Refused(f"it is for CloudFront, which serves no {key.value} key", fix="set key: ec-p256")
             found = self._search.only()
             if self._settings.used_by == "cloudfront" and self.region != "us-east-1":
-                text = f"{self.target} is for CloudFront, which looks in us-east-1, and not in {self.region}"
-                raise StoreNotWritable(text, fix="set region: us-east-1 in the store")
+                text = f"it is for CloudFront, which looks in us-east-1, and not in {self.region}"
+                raise Refused(text, fix="set region: us-east-1 in the store")
             if found is not None:
                 self._require_room(found, key)
             where: dict[str, Any] = {"Tags": tag_list(self._name_tag())}  # a policy may ask for it
@@ -126,12 +124,10 @@ class AcmStore(AwsStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Import to the ARN, or to a new one if there is none; the same certificate again imports nothing."""
-        if len(bundle.key.reveal()) > MOST_KEY_BYTES:
-            raise DeliveryError(
-                f"the key has more than {MOST_KEY_BYTES} bytes, which ACM takes", fix="use a smaller key"
-            )
         tags = store_tags.tags_of(metadata, metadata.sha256)
-        with self._errors(DeliveryError, "write", deadline, AGAIN):
+        with self.errors(DeliveryError, "write", deadline):
+            if len(bundle.key.reveal()) > MOST_KEY_BYTES:
+                raise Refused(f"the key has more than {MOST_KEY_BYTES} bytes, which ACM takes", fix="use a smaller key")
             made: str | None = None
             for _ in rounds(deadline, "acm:GetCertificate"):
                 found = self._search.all()
@@ -148,30 +144,27 @@ class AcmStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the ARN still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate", deadline):
+        with self.errors(DeliveryError, "annotate", deadline):
             held = self._held(deadline)
             if held is None or held.sha256 != metadata.sha256 or RETIRED in held.tags:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
+                raise another_certificate()
             self._tidy(held, store_tags.tags_of(metadata, held.sha256), None)
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Mark the ARN as free for the next certificate; with `purge` delete it, and its key, for good."""
-        with self._errors(DeliveryError, "remove", deadline):
+        with self.errors(DeliveryError, "remove", deadline):
             held = self._held(deadline)
             if held is None or (RETIRED in held.tags and not purge):
                 return Retired.ABSENT
             if MANAGED not in held.tags or (held.metadata is None and RETIRED not in held.tags):
-                raise DeliveryError(
-                    f"{self.target} holds a certificate that ci-acme did not import, which is not removed",
-                    fix="delete the certificate by hand, if nobody needs it",
-                )
+                raise not_removed("it holds a certificate that ci-acme did not import", what="the certificate")
             users = self._users(held.arn)
             if purge:
                 self._delete(held.arn, users)
                 return Retired.REMOVED
             if users:
-                self._context.warn(f"{self.target} is retired, and still used by {', '.join(users)}")
-            self._tag(held.arn, {RETIRED: format_time(self._context.clock.now())})
+                self.context.warn(f"{self.target} is retired, and still used by {', '.join(users)}")
+            self._tag(held.arn, {RETIRED: format_time(self.context.clock.now())})
             return Retired.REMOVED
 
     # --- steps
@@ -193,7 +186,7 @@ class AcmStore(AwsStore):
         if now is None or now.sha256 == held.sha256:
             return False  # not visible yet
         if now.sha256 != metadata.sha256:
-            raise DeliveryError(f"another run imported to {self.target} at the same time", fix="run again")
+            raise Refused("another run imported to it at the same time", fix="run again")
         self._tidy(now, tags, held.sha256)
         return True
 
@@ -212,10 +205,9 @@ class AcmStore(AwsStore):
             if fault.code not in _REFUSED:
                 raise
             refused = fault
-        raise DeliveryError(
-            f"ACM does not take the certificate for {self.target}: {refused.said or refused.code}",
-            fix="an ARN keeps its key type, and key usages that it has: keep them, or give the store another name"
-            + AGAIN,
+        raise Refused(
+            f"ACM does not take the certificate: {refused.said or refused.code}",
+            fix="an ARN keeps its key type, and key usages that it has: keep them, or give the store another name",
         )
 
     def _tidy(self, held: _Held, tags: Mapping[str, str], replaced: str | None) -> None:
@@ -236,7 +228,7 @@ class AcmStore(AwsStore):
             try:
                 self._call("delete_certificate", CertificateArn=twin.arn)
             except AwsFault as fault:
-                self._context.warn(
+                self.context.warn(
                     f"{twin.arn} has the same tag {NAME_TAG}={self.target} and was not removed: {fault.code}"
                 )
 
@@ -251,8 +243,8 @@ class AcmStore(AwsStore):
             in_use = False
         self._search.forget()
         if in_use:
-            raise DeliveryError(
-                f"{self.target} ({arn}) is still used by {', '.join(users) or 'another service of AWS'}",
+            raise Refused(
+                f"its ARN {arn} is still used by {', '.join(users) or 'another service of AWS'}",
                 fix="take the certificate off what uses it, and run again",
             )
 
@@ -290,13 +282,13 @@ class AcmStore(AwsStore):
         return detail
 
     def _require_room(self, found: Found, key: KeyType | None) -> None:
-        """What the ARN has must allow what will come. Raises `StoreNotWritable`."""
+        """What the ARN has must allow what will come. Raises `Refused`."""
         full = store_tags.no_room(found.tags)
         if full is not None:
-            raise StoreNotWritable(f"cannot write {self.target}: {full}", fix="remove tags of your own")
+            raise Refused(full, fix="remove tags of your own")
         has = str(self._detail(found.arn).get("KeyAlgorithm", ""))
         if key is not None and has.replace("-", "_") != _ALGORITHMS[key]:
-            raise StoreNotWritable(
+            raise Refused(
                 f"{found.arn} has a key of the type {has}, which an import cannot change to {key.value}",
                 fix="give the store another name, for a new ARN; or keep the key type",
                 details={"arn": found.arn, "has": has, "wanted": _ALGORITHMS[key]},

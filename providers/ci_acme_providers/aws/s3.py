@@ -13,9 +13,7 @@ from urllib.parse import urlencode
 from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.pending import pending_of, pending_text
-from ci_acme.model.records import Metadata, PendingOrder
-from ci_acme.model.secret import Secret
+from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, from_tags, to_tags
 from ci_acme.ports import (
     Absent,
@@ -27,15 +25,14 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.storing import AGAIN, pkcs12_password
-from ci_acme_providers.aws import patience, store_tags
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, not_removed
+from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.s3_objects import Bucket, Head
+from ci_acme_providers.aws.s3_order import OrderObject
 from ci_acme_providers.aws.store_base import (
     AwsStore,
-    bundle_of,
     rounds,
     tag_list,
-    value_of,
 )
 from ci_acme_providers.aws.store_config import ORDER_SUFFIX, S3Settings
 from ci_acme_providers.aws.store_faults import AwsFault
@@ -48,7 +45,6 @@ _MOST: Final = 7
 """Ours beside the shape's: they travel in a header, and headers have 8 KB."""
 
 _NEEDED: Final = 6
-_OR_NOT: Final = "; or set keep_order: false, if a run that is killed may lose a certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +68,16 @@ class S3Store(AwsStore):
 
     PROVIDER = "aws-s3"
     SERVICE = "s3"
+    ORDERS_SETTING = "keep_order"
 
     def __init__(self, settings: S3Settings, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._settings = settings
-        self._shape = settings.made
+        self.content = Content(settings, context)
         self._key = settings.key or f"ci-acme/{context.certificate}"
         self._bucket = Bucket(settings.bucket, settings.kms_key, self._call)
+        if settings.keep_order:
+            self.orders = OrderObject(self._bucket, self._key + ORDER_SUFFIX, context.warn)
 
     @property
     def target(self) -> str:
@@ -88,41 +87,41 @@ class S3Store(AwsStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
-        return StoreCapabilities(holds_pending=self._settings.keep_order, returns_key=self._shape.returns_bundle)
+        return StoreCapabilities(holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle)
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags say; the object is not read, and the right to read it is not needed."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             seen = self._look(deadline)
             if not isinstance(seen, _Seen):
                 return seen
             if seen.metadata is None:
                 return Unusable("its object was not written by ci-acme")
-            same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self._shape)
-            lacks = None if same else store_tags.OTHER_SHAPE
+            same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self.content.shape)
+            lacks = None if same else OTHER_SHAPE
             return Present(None, b"", seen.metadata, seen.metadata.sha256, lacks)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, in whatever shape they were written."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             for _ in rounds(deadline, "s3:GetObject"):
                 seen = self._look(deadline)
                 if not isinstance(seen, _Seen):
                     return None
                 found = self._bucket.get(self._key)
                 if found is not None and (seen.head is None or found.tag == seen.head.tag):
-                    shape = store_tags.shape_named(seen.tags.get(store_tags.SHAPE)) or self._shape
-                    return bundle_of(found.body, shape, self._password())
+                    shape = store_tags.shape_named(seen.tags.get(store_tags.SHAPE)) or self.content.shape
+                    return self.content.bundle(found.body, shape)
         raise AssertionError("rounds() ends by raising")
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the right to write by a write whose condition cannot hold."""
-        with self._errors(StoreNotWritable, "write", deadline):
-            self._password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             seen = self._look(deadline)
             if isinstance(seen, _Seen):
                 self._require_room(seen)
-            tagging = urlencode({MANAGED: self._context.certificate})
+            tagging = urlencode({MANAGED: self.context.certificate})
             try:
                 self._bucket.put(self._key, b"", {"IfMatch": '"ci-acme-asks"', "Tagging": tagging})
             except AwsFault as fault:
@@ -131,8 +130,8 @@ class S3Store(AwsStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Replace the object that was seen, or make it, and read it back; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", deadline, AGAIN):
-            value = value_of(bundle, self._shape, self._context.certificate, self._password())
+        with self.errors(DeliveryError, "write", deadline):
+            value = self.content.value(bundle)
             for _ in rounds(deadline, "s3:PutObject"):
                 seen = self._look(deadline)
                 if isinstance(seen, _Seen) and self._holds(seen, metadata):
@@ -144,71 +143,28 @@ class S3Store(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the object still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate", deadline):
+        with self.errors(DeliveryError, "annotate", deadline):
             seen = self._look(deadline)
             if not isinstance(seen, _Seen) or seen.metadata is None or seen.metadata.sha256 != metadata.sha256:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
+                raise another_certificate()
             self._describe(seen, metadata)
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the object; with `purge`, and in a bucket with versions, all its versions."""
-        with self._errors(DeliveryError, "remove", deadline):
-            if self._settings.keep_order:
-                self._forget_order()
+        with self.errors(DeliveryError, "remove", deadline):
+            self.unstage(deadline=deadline)
             for _ in rounds(deadline, "s3:DeleteObject"):
                 seen = self._look(deadline)
                 if not isinstance(seen, _Seen):
                     gone = purge and self._bucket.purge(self._key)
                     return Retired.REMOVED if gone else Retired.ABSENT
                 if seen.metadata is None:
-                    raise DeliveryError(
-                        f"{self.target} holds an object that ci-acme did not write, which is not removed",
-                        fix="delete the object by hand, if nobody needs it",
-                    )
+                    raise not_removed("it holds an object that ci-acme did not write", what="the object")
                 if self._bucket.delete(self._key, seen.head.tag if seen.head else None):
                     if purge:
                         self._bucket.purge(self._key)
                     return Retired.REMOVED
         raise AssertionError("rounds() ends by raising")
-
-    # --- an order under way
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Keep an order in an object of its own."""
-        with self._errors(DeliveryError, "keep the order of", deadline, _OR_NOT):
-            self._bucket.put(self._key + ORDER_SUFFIX, pending_text(pending).encode(), {})
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """What `stage` kept, as far as it can be read."""
-        if not self._settings.keep_order:
-            return None
-        try:
-            with patience.within(deadline):
-                found = self._bucket.get(self._key + ORDER_SUFFIX)
-        except AwsFault:
-            return None
-        return pending_of(found.body) if found else None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Delete the order's object, with its versions."""
-        if self._settings.keep_order:
-            with self._errors(DeliveryError, "forget the order of", deadline):
-                self._forget_order()
-
-    def _forget_order(self) -> None:
-        key = self._key + ORDER_SUFFIX
-        try:
-            if self._bucket.get(key) is None:
-                return
-            self._bucket.delete(key, None)
-            self._bucket.purge(key)
-        except AwsFault as fault:
-            if not fault.denied:
-                raise
-            self._context.warn(
-                f"{self._settings.bucket} may keep an order under way in {key}, with its key: {fault.action} is not "
-                "allowed"
-            )
 
     # --- steps
 
@@ -235,7 +191,7 @@ class S3Store(AwsStore):
             raise
 
     def _holds(self, seen: _Seen, metadata: Metadata) -> bool:
-        same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self._shape)
+        same = seen.tags.get(store_tags.SHAPE) == store_tags.shape_name(self.content.shape)
         return same and seen.metadata is not None and seen.metadata.sha256 == metadata.sha256
 
     def _put(self, value: bytes, metadata: Metadata, seen: _Seen | Absent) -> bool:
@@ -264,7 +220,7 @@ class S3Store(AwsStore):
         """Whether it is there; somebody else may have replaced it meanwhile."""
         found = self._bucket.get(self._key)
         if found is None or found.metadata.get(_MARK) != metadata.sha256:
-            raise DeliveryError(f"another run wrote {self.target} at the same time", fix="run again")
+            raise Refused("another run wrote it at the same time", fix="run again")
         if found.body != value:
             raise AwsFault("Mismatch", "s3:GetObject", "what is read back is not what was written")
         return True
@@ -278,28 +234,24 @@ class S3Store(AwsStore):
         self._bucket.tag(self._key, tag_list(tags))
         head = self._head()
         if seen.head is not None and head is not None and head.tag != seen.head.tag:
-            raise DeliveryError(f"{self.target} was replaced while it was annotated", fix="run again")
+            raise Refused("it was replaced meanwhile", fix="run again")
 
     def _tags(self, metadata: Metadata, foreign: Mapping[str, str]) -> dict[str, str]:
         most = min(_MOST, _LIMIT - 1 - len(foreign))
         try:
             tags = to_tags(metadata, most=most, date=False)
         except ValueError:
-            text = f"the metadata do not fit {self.target}, whose object has {len(foreign)} tags of your own"
-        else:
-            return {**foreign, **tags, store_tags.SHAPE: store_tags.shape_name(self._shape)}
-        raise DeliveryError(text, fix="remove tags of your own from the object" + AGAIN)
+            text = f"the metadata do not fit beside {len(foreign)} tags of your own"
+            raise Refused(text, fix="remove tags of your own from the object") from None
+        return {**foreign, **tags, store_tags.SHAPE: store_tags.shape_name(self.content.shape)}
 
     def _require_room(self, seen: _Seen) -> None:
         own = len(_foreign(seen.tags))
         if own + _NEEDED > _LIMIT:
-            raise StoreNotWritable(
-                f"{self.target} has {own} tags of your own, ci-acme needs {_NEEDED}, and S3 takes {_LIMIT}",
+            raise Refused(
+                f"it has {own} tags of your own, ci-acme needs {_NEEDED}, and S3 takes {_LIMIT}",
                 fix="remove tags of your own from the object",
             )
-
-    def _password(self) -> Secret | None:
-        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
 
 def _foreign(tags: Mapping[str, str]) -> dict[str, str]:

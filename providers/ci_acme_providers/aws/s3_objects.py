@@ -35,7 +35,7 @@ class Bucket:
     """`call` is the store's. Everything raises `AwsFault`."""
 
     def __init__(self, name: str, kms_key: str | None, call: Call) -> None:
-        self._name = name
+        self.name = name
         self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         self._call = call
 
@@ -101,7 +101,7 @@ class Bucket:
         found: list[str] = []
         more: dict[str, str] = {}
         while True:
-            answer = self._call("list_object_versions", Bucket=self._name, Prefix=key, **more)
+            answer = self._call("list_object_versions", Bucket=self.name, Prefix=key, **more)
             for entry in [*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())]:
                 if entry["Key"] == key:
                     found.append(str(entry["VersionId"]))
@@ -110,7 +110,7 @@ class Bucket:
             more = {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
 
     def _ask(self, operation: str, key: str, **more: Any) -> Mapping[str, Any]:
-        return self._call(operation, Bucket=self._name, Key=key, **more)
+        return self._call(operation, Bucket=self.name, Key=key, **more)
 
 
 def _etag(answer: Mapping[str, Any], action: str) -> str:

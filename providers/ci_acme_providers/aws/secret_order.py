@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ci_acme.model.pending import pending_of, pending_text
-from ci_acme.model.records import PendingOrder
+from ci_acme.model.pending import pending_of
 from ci_acme.ports import Deadline
 from ci_acme_providers.aws.store_base import rounds
 from ci_acme_providers.aws.store_faults import AwsFault
@@ -17,34 +16,36 @@ Call = Callable[..., Mapping[str, Any]]
 
 
 class OrderSecret:
-    """Reads, writes and deletes it. `call` is the store's."""
+    """A `storing.Orders` in one secret. `call` is the store's."""
 
     def __init__(self, name: str, kms_key: str | None, call: Call) -> None:
         self._name = name
         self._key = {"KmsKeyId": kms_key} if kms_key else {}
         self._call = call
 
-    def keep(self, pending: PendingOrder, deadline: Deadline) -> None:
-        """Durable when it returns. One that was deleted just now is waited for. Raises `AwsFault`."""
-        text = pending_text(pending)
+    def keep(self, text: str, deadline: Deadline) -> None:
+        """Put a version, or create the secret. One that was deleted just now is waited for. Raises `AwsFault`."""
         for _ in rounds(deadline, "secretsmanager:CreateSecret"):
             if self._put(text) or self._create(text):
                 return
 
-    def find(self) -> PendingOrder | None:
+    def find(self, deadline: Deadline) -> str | None:
         """What was kept; None if there is none that can be read."""
+        del deadline  # it is of the calls already
         try:
             answer = self._call("get_secret_value", SecretId=self._name)
         except AwsFault:
             return None
-        return pending_of(str(answer.get("SecretString", "")))
+        return str(answer.get("SecretString", ""))
 
-    def remove(self) -> None:
-        """For good; nothing there is success. Raises `AwsFault`."""
+    def forget(self, deadline: Deadline) -> None:
+        """For good. Raises `AwsFault`."""
         try:
             self._call("delete_secret", SecretId=self._name, ForceDeleteWithoutRecovery=True)
         except AwsFault as fault:
-            unseen = fault.denied and self.find() is None  # kept elsewhere, by who may not keep it here
+            unseen = (
+                fault.denied and pending_of(self.find(deadline)) is None
+            )  # kept elsewhere, by who may not keep it here
             if fault.code != "ResourceNotFoundException" and not unseen:
                 raise
 

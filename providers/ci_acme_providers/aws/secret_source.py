@@ -9,19 +9,11 @@ from typing import Any, Final
 from ci_acme.errors import SecretError
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
-from ci_acme_providers.aws import session, store_faults
+from ci_acme.storing import told
+from ci_acme_providers.aws import patience, session, store_faults
 from ci_acme_providers.aws.config import AwsAccess
 
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:")
-
-
-class _Reference:
-    """What errors are about: `provider` and `target` are what `store_faults.told` asks for."""
-
-    provider = "aws-secrets-manager"
-
-    def __init__(self, rest: str) -> None:
-        self.target = f"{self.provider}:{rest}"
 
 
 def read(rest: str, context: ProviderContext, *, deadline: Deadline) -> Secret:
@@ -30,18 +22,18 @@ def read(rest: str, context: ProviderContext, *, deadline: Deadline) -> Secret:
     Raises `SecretError`, with the action to grant; never with what the secret holds.
     """
     name, _, field = rest.partition("#")
-    about = _Reference(rest)
+    target = f"aws-secrets-manager:{rest}"
     arn = _ARN.match(name)
     access = AwsAccess.model_validate({"region": arn[1]} if arn else {})
-    with store_faults.told(SecretError, "read", about, deadline):
+    with told(SecretError, f"read {target}", store_faults.explained), patience.within(deadline):
         client = session.client("secretsmanager", access, context)
         answer = store_faults.call(client, access, "get_secret_value", {"SecretId": name})
     text = answer.get("SecretString")
     value = text.encode() if isinstance(text, str) else bytes(answer.get("SecretBinary", b""))
     if field:
-        value = _field(value, field, about.target)
+        value = _field(value, field, target)
     if not value:
-        raise SecretError(f"{about.target} is empty", fix="give the secret a value")
+        raise SecretError(f"{target} is empty", fix="give the secret a value")
     return Secret(value)
 
 

@@ -12,8 +12,7 @@ from typing import Final
 
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder, format_time
-from ci_acme.model.secret import Secret as Password
+from ci_acme.model.records import Metadata, format_time
 from ci_acme.model.tags import MANAGED
 from ci_acme.ports import (
     Absent,
@@ -25,23 +24,20 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.storing import AGAIN, pkcs12_password
-from ci_acme_providers.aws import patience, store_tags
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, not_removed
+from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.secret_order import OrderSecret
 from ci_acme_providers.aws.secret_versions import CURRENT, Secret, Versions, current
 from ci_acme_providers.aws.store_base import (
     AwsStore,
-    bundle_of,
     most_bytes,
     rounds,
     tag_map,
     token_of,
-    value_of,
 )
 from ci_acme_providers.aws.store_config import ORDER_SUFFIX, SecretsManagerSettings
 from ci_acme_providers.aws.store_faults import AwsFault
 
-_OR_NOT: Final = "; or set keep_order: false, if a run that is killed may lose a certificate"
 MOST_BYTES: Final = 65_536
 """Of one secret (API reference, PutSecretValue)."""
 
@@ -51,13 +47,15 @@ class SecretsManagerStore(AwsStore):
 
     PROVIDER = "aws-secrets-manager"
     SERVICE = "secretsmanager"
+    ORDERS_SETTING = "keep_order"
 
     def __init__(self, settings: SecretsManagerSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._settings = settings
-        self._shape = settings.made
+        self.content = Content(settings, context, most=MOST_BYTES, where="a secret holds")
         self._secret = Versions(settings.name, settings.kms_key, self._call)
-        self._order = OrderSecret(settings.name + ORDER_SUFFIX, settings.kms_key, self._call)
+        if settings.keep_order:
+            self.orders = OrderSecret(settings.name + ORDER_SUFFIX, settings.kms_key, self._call)
 
     @property
     def target(self) -> str:
@@ -68,58 +66,52 @@ class SecretsManagerStore(AwsStore):
     def capabilities(self) -> StoreCapabilities:
         """Keys come back if the shape holds them."""
         return StoreCapabilities(
-            holds_pending=self._settings.keep_order, returns_key=self._shape.returns_bundle, max_bytes=MOST_BYTES
+            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MOST_BYTES
         )
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeSecret says: neither the secret's value nor the right to read it is needed."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             return self._state(self._secret.describe())
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain of the current version, in whatever shape they were written."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             secret = self._secret.describe()
             version = current(secret)
             if secret is None or version is None or "DeletedDate" in secret:
                 return None
             found = store_tags.find(tag_map(secret.get("Tags")), version)
-            shape = store_tags.shape_named(found.shape if found else None) or self._shape
-            return bundle_of(self._secret.value(version), shape, self._password())
+            shape = store_tags.shape_named(found.shape if found else None) or self.content.shape
+            return self.content.bundle(self._secret.value(version), shape)
 
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether it fits, and ask for the rights to write without writing."""
-        needed = most_bytes(self._context, self._shape)
-        if needed > MOST_BYTES:
-            raise StoreNotWritable(
-                f"a bundle of up to {needed} bytes does not fit {self.target}: a secret holds {MOST_BYTES} bytes",
-                fix="use a shape with fewer parts, or a smaller key",
-            )
-        with self._errors(StoreNotWritable, "write", deadline):
-            self._password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            needed = most_bytes(self.context, self.content.shape)
+            if needed > MOST_BYTES:
+                raise Refused(
+                    f"a bundle of up to {needed} bytes does not fit: a secret holds {MOST_BYTES} bytes",
+                    fix="use a shape with fewer parts, or a smaller key",
+                )
+            self.content.password()
             secret = self._secret.describe()
             version = current(secret)
             if secret is None:
                 return  # the right to create it shows when it is created, or when the order is kept beside it
             full = store_tags.no_room(tag_map(secret.get("Tags")))
             if full is not None:
-                raise StoreNotWritable(f"cannot write {self.target}: {full}", fix="remove tags of your own")
+                raise Refused(full, fix="remove tags of your own")
             if version is None or "DeletedDate" in secret:
                 return
             self._secret.ask_to_write(version)
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Write a version, read it back, and let it be current; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", deadline, AGAIN):
-            password = self._password()
-            version = token_of(bundle, self._shape, password)
-            value = value_of(bundle, self._shape, self._context.certificate, password)
-            if len(value) > MOST_BYTES:
-                raise DeliveryError(
-                    f"the bundle has {len(value)} bytes, and {self.target} holds {MOST_BYTES}",
-                    fix="use a shape with fewer parts" + AGAIN,
-                )
-            tags = store_tags.tags_of(metadata, version, self._shape)
+        with self.errors(DeliveryError, "write", deadline):
+            value = self.content.value(bundle)
+            version = token_of(bundle, self.content.shape, self.content.password())
+            tags = store_tags.tags_of(metadata, version, self.content.shape)
             for _ in rounds(deadline, "secretsmanager:UpdateSecretVersionStage"):
                 if self._attempt(version, value, tags, bundle):
                     return version
@@ -127,13 +119,13 @@ class SecretsManagerStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the current version's tags, if it still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate", deadline):
+        with self.errors(DeliveryError, "annotate", deadline):
             secret = self._secret.describe()
             version, tags = current(secret), tag_map(secret.get("Tags") if secret else None)
             found = store_tags.find(tags, version) if version else None
             if version is None or found is None or found.metadata.sha256 != metadata.sha256:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
-            wanted = store_tags.tags_of(metadata, version, store_tags.shape_named(found.shape) or self._shape)
+                raise another_certificate()
+            wanted = store_tags.tags_of(metadata, version, store_tags.shape_named(found.shape) or self.content.shape)
             wanted = store_tags.with_blanks(tags, wanted, version)
             self._secret.tag(wanted)
             with self._tidying():
@@ -141,19 +133,15 @@ class SecretsManagerStore(AwsStore):
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Schedule the secret for deletion, or delete it at once with `purge`. What is staged goes first."""
-        with self._errors(DeliveryError, "remove", deadline):
-            if self._settings.keep_order:
-                self._order.remove()
+        with self.errors(DeliveryError, "remove", deadline):
+            self.unstage(deadline=deadline)
             for _ in rounds(deadline, "secretsmanager:DeleteSecret"):
                 secret = self._secret.describe()
                 going = secret is not None and "DeletedDate" in secret
                 if secret is None or (going and not purge) or (current(secret) is None and not going):
                     return Retired.ABSENT
                 if MANAGED not in tag_map(secret.get("Tags")) or isinstance(self._state(secret), Unusable):
-                    raise DeliveryError(
-                        f"{self.target} holds what ci-acme did not write, which is not removed",
-                        fix="delete the secret by hand, if nobody needs it",
-                    )
+                    raise not_removed("it holds what ci-acme did not write", what="the secret")
                 if self._secret.delete(None if purge else self._settings.recovery_days) or self._is_going():
                     return Retired.REMOVED
         raise AssertionError("rounds() ends by raising")
@@ -162,26 +150,6 @@ class SecretsManagerStore(AwsStore):
         """Whether a deletion that was refused is under way: our own answer may have been lost."""
         secret = self._secret.describe()
         return secret is None or "DeletedDate" in secret
-
-    # --- an order under way
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Keep an order in a secret of its own: a first version would be AWSCURRENT, whatever its label."""
-        with self._errors(DeliveryError, "keep the order of", deadline, _OR_NOT):
-            self._order.keep(pending, deadline)
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """What `stage` kept, as far as it can be read."""
-        if not self._settings.keep_order:
-            return None
-        with patience.within(deadline):
-            return self._order.find()
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Delete the secret of the order, for good."""
-        if self._settings.keep_order:
-            with self._errors(DeliveryError, "forget the order of", deadline):
-                self._order.remove()
 
     # --- steps
 
@@ -246,11 +214,8 @@ class SecretsManagerStore(AwsStore):
             if fault.denied:
                 return
             raise
-        if found != value and bundle_of(found, self._shape, self._password()) != bundle:
+        if found != value and self.content.bundle(found) != bundle:
             raise AwsFault("Mismatch", "secretsmanager:GetSecretValue", "what is read back is not what was written")
-
-    def _password(self) -> Password | None:
-        return pkcs12_password(self._context, self._settings.pkcs12_password)
 
     def _state(self, secret: Secret | None) -> StoreState:
         if secret is None:
@@ -264,5 +229,5 @@ class SecretsManagerStore(AwsStore):
         found = store_tags.find(tag_map(secret.get("Tags")), version)
         if found is None:
             return Unusable("its current version was not written by ci-acme")
-        same = found.shape == store_tags.shape_name(self._shape)
-        return Present(None, b"", found.metadata, version, None if same else store_tags.OTHER_SHAPE)
+        same = found.shape == store_tags.shape_name(self.content.shape)
+        return Present(None, b"", found.metadata, version, None if same else OTHER_SHAPE)

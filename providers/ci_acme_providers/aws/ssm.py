@@ -14,7 +14,6 @@ from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
-from ci_acme.model.secret import Secret
 from ci_acme.ports import (
     Absent,
     Deadline,
@@ -26,16 +25,14 @@ from ci_acme.ports import (
     Unusable,
 )
 from ci_acme.shapes import likely
-from ci_acme.storing import AGAIN, pkcs12_password
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, not_removed
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.store_base import (
     AwsStore,
-    bundle_of,
     most_bytes,
     rounds,
     tag_list,
     tag_map,
-    value_of,
 )
 from ci_acme_providers.aws.store_config import SsmSettings
 from ci_acme_providers.aws.store_faults import AwsFault
@@ -63,7 +60,13 @@ class SsmStore(AwsStore):
     def __init__(self, settings: SsmSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._settings = settings
-        self._shape = settings.made
+        self.content = Content(
+            settings,
+            context,
+            most=settings.most,
+            where=f"a parameter of the tier {settings.tier} holds",
+            smaller=self._larger(),
+        )
 
     @property
     def target(self) -> str:
@@ -74,45 +77,45 @@ class SsmStore(AwsStore):
     def capabilities(self) -> StoreCapabilities:
         """No order under way: a parameter's name cannot be used again for 30 seconds after it was deleted."""
         return StoreCapabilities(
-            holds_pending=False, returns_key=self._shape.returns_bundle, max_bytes=self._settings.most
+            holds_pending=False, returns_key=self.content.shape.returns_bundle, max_bytes=self.content.most
         )
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeParameters and the tags say; the value is not asked for."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             seen, found = self._look(deadline)
             if seen is None:
                 return Absent()
             if found is None:
                 return Unusable("its current version was not written by ci-acme")
-            same = found.shape == store_tags.shape_name(self._shape)
-            lacks = None if same else store_tags.OTHER_SHAPE
+            same = found.shape == store_tags.shape_name(self.content.shape)
+            lacks = None if same else OTHER_SHAPE
             return Present(None, b"", found.metadata, str(seen.version), lacks)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, decrypted."""
-        with self._errors(StoreReadError, "read", deadline):
+        with self.errors(StoreReadError, "read", deadline):
             for _ in rounds(deadline, "ssm:GetParameter"):
                 seen, found = self._look(deadline)
                 if seen is None:
                     return None
-                shape = store_tags.shape_named(found.shape if found else None) or self._shape
+                shape = store_tags.shape_named(found.shape if found else None) or self.content.shape
                 parameter = self._parameter(self.target)
                 if parameter is not None and parameter["Version"] == seen.version:
-                    return bundle_of(str(parameter["Value"]).encode(), shape, self._password())
+                    return self.content.bundle(str(parameter["Value"]).encode(), shape)
         raise AssertionError("rounds() ends by raising")
 
     def probe(self, *, deadline: Deadline) -> None:
         """Say whether it fits, and ask for the right to write without writing."""
-        self._require_room()
-        with self._errors(StoreNotWritable, "write", deadline):
-            self._password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self._require_room()
+            self.content.password()
             seen = self._seen()
             if seen is None:
                 return  # the right to create it shows when it is created
             full = store_tags.no_room(seen.tags)
             if full is not None:
-                raise StoreNotWritable(f"cannot write {self.target}: {full}", fix="remove tags of your own")
+                raise Refused(full, fix="remove tags of your own")
             try:
                 self._call(
                     "put_parameter", Name=self.target, Value="ci-acme asks", Type="SecureString", Overwrite=False
@@ -123,10 +126,10 @@ class SsmStore(AwsStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Describe the certificate, replace the value, and read it back; the same content again writes nothing."""
-        with self._errors(DeliveryError, "write", deadline, AGAIN):
+        with self.errors(DeliveryError, "write", deadline):
             value = self._text(bundle)
-            identity = store_tags.identity_of(metadata.sha256, self._shape)
-            tags = store_tags.tags_of(metadata, identity, self._shape)
+            identity = store_tags.identity_of(metadata.sha256, self.content.shape)
+            tags = store_tags.tags_of(metadata, identity, self.content.shape)
             for _ in rounds(deadline, "ssm:PutParameter"):
                 seen = self._seen()
                 if seen is not None and seen.identity == identity:
@@ -141,25 +144,24 @@ class SsmStore(AwsStore):
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags, if the parameter still holds the certificate that they speak of."""
-        with self._errors(DeliveryError, "annotate", deadline):
+        with self.errors(DeliveryError, "annotate", deadline):
             seen, found = self._look(deadline)
             if seen is None or seen.identity is None or found is None or found.metadata.sha256 != metadata.sha256:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
-            wanted = store_tags.tags_of(metadata, seen.identity, store_tags.shape_named(found.shape) or self._shape)
+                raise another_certificate()
+            wanted = store_tags.tags_of(
+                metadata, seen.identity, store_tags.shape_named(found.shape) or self.content.shape
+            )
             self._tidy(seen.tags, wanted, seen.identity, None)
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the parameter with its versions: Parameter Store keeps nothing for recovery."""
         del purge
-        with self._errors(DeliveryError, "remove", deadline):
+        with self.errors(DeliveryError, "remove", deadline):
             seen, found = self._look(deadline)
             if seen is None:
                 return Retired.ABSENT
             if found is None:
-                raise DeliveryError(
-                    f"{self.target} holds what ci-acme did not write, which is not removed",
-                    fix="delete the parameter by hand, if nobody needs it",
-                )
+                raise not_removed("it holds what ci-acme did not write", what="the parameter")
             try:
                 self._call("delete_parameter", Name=self.target)
             except AwsFault as fault:
@@ -279,37 +281,27 @@ class SsmStore(AwsStore):
 
     # --- values
 
-    def _password(self) -> Secret | None:
-        return pkcs12_password(self._context, self._settings.pkcs12_password)
-
     def _text(self, bundle: Bundle) -> str:
-        value = value_of(bundle, self._shape, self._context.certificate, self._password())
-        if len(value) > self._settings.most:
-            raise DeliveryError(
-                f"the bundle has {len(value)} bytes, and {self.target} holds {self._settings.most} in the tier "
-                f"{self._settings.tier}",
-                fix=self._larger() + AGAIN,
-            )
-        text = value.decode("ascii")
+        text = self.content.value(bundle).decode("ascii")
         if "{{" in text:
-            raise DeliveryError(f"{self.target} cannot hold {{{{, which is in the bundle", fix="choose another shape")
+            raise Refused("it cannot hold {{, which is in the bundle", fix="choose another shape")
         return text
 
     def _require_room(self) -> None:
         """Refuse what will not fit; warn of what may not, if the CA's chain is long."""
-        key, names, most = self._context.key, max(1, len(self._context.names)), self._settings.most
+        key, names, most = self.context.key, max(1, len(self.context.names)), self._settings.most
         if key is None:
             return  # publish() says it
-        usual, largest = likely(self._shape, key, names), most_bytes(self._context, self._shape)
+        usual, largest = likely(self.content.shape, key, names), most_bytes(self.context, self.content.shape)
         if usual > most:
-            raise StoreNotWritable(
-                f"a bundle of about {usual} bytes ({key.value}, {names} names) does not fit {self.target}, which holds "
-                f"{most} in the tier {self._settings.tier}",
+            raise Refused(
+                f"a bundle of about {usual} bytes ({key.value}, {names} names) does not fit: it holds {most} in the "
+                f"tier {self._settings.tier}",
                 fix=self._larger(),
                 details={"bytes": usual, "most": most},
             )
         if largest > most:
-            self._context.warn(
+            self.context.warn(
                 f"{self.target} holds {most} bytes: a bundle has about {usual}, up to {largest} if the chain is long"
             )
 

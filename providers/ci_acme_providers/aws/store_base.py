@@ -7,16 +7,16 @@ import hmac
 import random
 import re
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from ci_acme.errors import CiAcmeError, DeliveryError
+from ci_acme.errors import CiAcmeError
 from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
-from ci_acme.shapes import Shape, as_one, estimate, fields_of, load, render
-from ci_acme.storing import AGAIN, KeepsNoOrder
-from ci_acme_providers.aws import session, store_faults
+from ci_acme.shapes import Shape, estimate
+from ci_acme.storing import Refused, Store
+from ci_acme_providers.aws import patience, session, store_faults
 from ci_acme_providers.aws.config import AwsAccess
 from ci_acme_providers.aws.store_faults import AwsFault
 from ci_acme_providers.aws.store_tags import shape_name
@@ -26,14 +26,14 @@ _PAUSE: Final = 0.2
 _LONGEST: Final = 5.0
 
 
-class AwsStore(KeepsNoOrder):
+class AwsStore(Store):
     """A client that is made on first use, and errors that say what to grant."""
 
     SERVICE: ClassVar[str]
 
     def __init__(self, access: AwsAccess, context: ProviderContext) -> None:
+        super().__init__(context)
         self._access = access
-        self._context = context
         self._made: Any = None
 
     @property
@@ -43,7 +43,7 @@ class AwsStore(KeepsNoOrder):
 
     def _call(self, operation: str, /, **arguments: Any) -> Mapping[str, Any]:
         if self._made is None:
-            self._made = session.client(self.SERVICE, self._access, self._context)
+            self._made = session.client(self.SERVICE, self._access, self.context)
         return store_faults.call(self._made, self._access, operation, arguments)
 
     @contextmanager
@@ -53,12 +53,18 @@ class AwsStore(KeepsNoOrder):
             yield
         except AwsFault as fault:
             text = f"tags of an older certificate are left at {self.target}: {fault.action} failed with {fault.code}"
-            self._context.warn(text)
+            self.context.warn(text)
 
-    def _errors(
-        self, kind: type[CiAcmeError], verb: str, deadline: Deadline, again: str = ""
-    ) -> AbstractContextManager[None]:
-        return store_faults.told(kind, verb, self, deadline, again)
+    def explain(self, error: Exception, verb: str) -> Refused | None:
+        """What AWS has refused."""
+        del verb
+        return store_faults.explained(error)
+
+    @contextmanager
+    def errors(self, kind: type[CiAcmeError], verb: str, deadline: Deadline) -> Generator[None]:
+        """As in `Store`; calls inside end with the deadline."""
+        with super().errors(kind, verb, deadline), patience.within(deadline):
+            yield
 
 
 def rounds(deadline: Deadline, action: str) -> Iterator[int]:
@@ -74,25 +80,6 @@ def rounds(deadline: Deadline, action: str) -> Iterator[int]:
 
 
 # --- values
-
-
-def value_of(bundle: Bundle, shape: Shape, name: str, password: Secret | None) -> bytes:
-    """A bundle as one value. Raises `DeliveryError`."""
-    try:
-        return as_one(render(bundle, shape, name=name, password=password), shape)
-    except ValueError:
-        text = "the key and chain cannot be written in the shape that the store asks for"
-    raise DeliveryError(text, fix="choose another shape, or a password of ASCII characters" + AGAIN)
-
-
-def bundle_of(value: bytes, shape: Shape, password: Secret | None) -> Bundle | None:
-    """The inverse; None if it is something else, or does not hold the key."""
-    if not shape.returns_bundle:
-        return None
-    try:
-        return load(fields_of(value, shape), shape, password)
-    except ValueError:
-        return None
 
 
 def token_of(bundle: Bundle, shape: Shape, password: Secret | None) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
-from ci_acme.errors import CiAcmeError, Interrupted
 from ci_acme.model import secret
-from ci_acme.ports import Deadline
-from ci_acme_providers.aws import denials, patience
+from ci_acme.storing import Refused
+from ci_acme_providers.aws import denials
 from ci_acme_providers.aws.config import AwsAccess
 
 _KMS: Final = ("EncryptionFailure", "DecryptionFailure", "InvalidKeyId", "KMS")
@@ -86,32 +84,13 @@ def harmless(text: str) -> str:
     return secret.harmless(text).rstrip(". ")
 
 
-@contextmanager
-def told(
-    kind: type[CiAcmeError], verb: str, store: Any, deadline: Deadline, again: str = ""
-) -> Generator[None, None, None]:
-    """Turn faults, and errors about credentials, into `kind`; calls inside end with the deadline.
-
-    `store` has `provider` and `target`.
-    """
-    where = {"provider": store.provider, "target": store.target}
-    try:
-        with patience.within(deadline):
-            yield
-    except (Interrupted, kind):
-        raise
-    except AwsFault as fault:
-        said = fault.said if fault.fix else f"{fault.action} failed with {fault.code}" + _in_brackets(fault.said)
-        error = kind(
-            f"cannot {verb} {store.target}: {said}",
-            fix=(fault.fix or _fix(fault.code)) + again,
-            details={**where, "code": fault.code, "action": fault.action},
-        )
-    except CiAcmeError as other:
-        error = kind(f"cannot {verb} {store.target}: {other.message}", fix=other.fix + again, details=where)
-    else:
-        return
-    raise error
+def explained(fault: Exception) -> Refused | None:
+    """What a fault means for a store, or a secret source; None for anything else."""
+    if not isinstance(fault, AwsFault):
+        return None
+    said = fault.said if fault.fix else f"{fault.action} failed with {fault.code}" + _in_brackets(fault.said)
+    details = {"code": fault.code, "action": fault.action}
+    return Refused(said, fix=fault.fix or _fix(fault.code), details=details)
 
 
 def _fault(error: Exception, access: AwsAccess, action: str) -> AwsFault:

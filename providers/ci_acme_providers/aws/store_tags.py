@@ -28,9 +28,6 @@ PIECES: Final = 14
 USUAL: Final = 9
 """What one generation takes with 100 names."""
 
-OTHER_SHAPE: Final = "the shape that the config asks for"
-"""What a store lacks that holds the right certificate in another shape."""
-
 SHAPE: Final = "ci-acme-shape"
 _PREFIX: Final = "ci-acme-"
 

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
@@ -21,6 +21,7 @@ from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.model.tags import from_tags
 from ci_acme.ports import Deadline, Present, ProviderContext, StoreCapabilities, StoreState, Unusable
+from ci_acme.storing import Refused, another_certificate
 from ci_acme_providers.azure import faults
 from ci_acme_providers.azure.config import KeyVaultSettings
 from ci_acme_providers.azure.patience import Options
@@ -37,7 +38,8 @@ _LOOKS: Final = (0.0, 0.3, 1.0)
 class KeyVault(VaultStore):
     """A `ports.CertificateStore`."""
 
-    PROVIDER: ClassVar[str] = "azure-key-vault"
+    PROVIDER = "azure-key-vault"
+    KIND = "certificate"
 
     def __init__(self, settings: KeyVaultSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
@@ -52,7 +54,7 @@ class KeyVault(VaultStore):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """The leaf and the metadata; the chain is known only to who may read the key, so that it is empty here."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             found = self.look(self.get_current, deadline)
             if found is None:
                 return self.absent(deadline)
@@ -70,7 +72,7 @@ class KeyVault(VaultStore):
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, out of the secret of the same name; None if we may not read that, or it holds no key."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             try:
                 found = self.look(lambda o: self._secrets.get_secret(self._name, **o), deadline)
             except Exception as error:
@@ -89,18 +91,14 @@ class KeyVault(VaultStore):
     def probe(self, *, deadline: Deadline) -> None:
         """Ask to import what is no certificate, and to change a version that is not there: rights are judged first."""
         nobody = secrets.token_hex(16)
-        with self.errors(StoreNotWritable, "write"):
-            pending = self.look(lambda o: self._certificates.get_certificate_operation(self._name, **o), deadline)
+        with self.errors(StoreNotWritable, "write", deadline):
+            pending = self.look(lambda o: self.api.get_certificate_operation(self._name, **o), deadline)
             if pending is not None and pending.status == "inProgress":
-                raise StoreNotWritable(
-                    f"cannot write {self.target}: an operation of the vault is inProgress", fix=self.end_operation()
-                )
+                raise Refused("an operation of the vault is inProgress", fix=self.end_operation())
             self._refused_for_content(
-                lambda o: self._certificates.import_certificate(self._name, b"ci-acme: no certificate", **o), deadline
+                lambda o: self.api.import_certificate(self._name, b"ci-acme: no certificate", **o), deadline
             )
-            self.look(
-                lambda o: self._certificates.update_certificate_properties(self._name, nobody, tags={}, **o), deadline
-            )
+            self.look(lambda o: self.change(nobody, {}, o), deadline)
 
     def _refused_for_content(self, call: Callable[[Options], object], deadline: Deadline) -> None:
         try:
@@ -114,11 +112,11 @@ class KeyVault(VaultStore):
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Import it as a new version; what is there already is not imported again."""
         form = digest(bundle.chain)
-        with self.errors(DeliveryError, "write"):
+        with self.errors(DeliveryError, "write", deadline):
             old = self.look(self.get_current, deadline)
             tags = self.tags_for(metadata, form, old.properties.tags if old is not None else None)
             if old is not None and self._holds(old, metadata, form) and not self._lacks(old):
-                return self._retag(old, tags, deadline)
+                return self.retag(old.properties, tags, deadline)
             made = self.write(
                 lambda o: self._import(bundle, metadata, tags, o),
                 lambda: self._landed(metadata, form, deadline),
@@ -128,7 +126,7 @@ class KeyVault(VaultStore):
 
     def _import(self, bundle: Bundle, metadata: Metadata, tags: Mapping[str, str], options: Options) -> Any:
         data, password = self._content(bundle)
-        return self._certificates.import_certificate(
+        return self.api.import_certificate(
             self._name,
             data,
             enabled=True,
@@ -147,10 +145,10 @@ class KeyVault(VaultStore):
 
         password = secrets.token_urlsafe(24)
         try:
-            return pkcs12.make_dated(bundle, self._context.certificate, Secret(password.encode())), password
+            return pkcs12.make_dated(bundle, self.context.certificate, Secret(password.encode())), password
         except ValueError:
-            raise DeliveryError(
-                f"key and chain for {self.target} make no PKCS#12 file", fix="issue it with a key of type EC or RSA"
+            raise Refused(
+                "key and chain make no PKCS#12 file", fix="issue it with a key of type EC or RSA"
             ) from None  # its text and its frames are about the key
 
     def _policy(self, key: str) -> Any:
@@ -178,62 +176,37 @@ class KeyVault(VaultStore):
         found = self.look(self.get_current, deadline)
         return found if found is not None and self._holds(found, metadata, form) else None
 
-    def _retag(self, found: Any, tags: dict[str, str], deadline: Deadline) -> str | None:
-        version: str | None = found.properties.version
-        if dict(found.properties.tags or {}) != tags:
-            self.ask(
-                lambda o: self._certificates.update_certificate_properties(self._name, version, tags=tags, **o),
-                deadline,
-            )
-        return version
-
     def _read_back(self, made: Any, metadata: Metadata, deadline: Deadline) -> str | None:
-        """The version, once it is what the vault serves. Raises `DeliveryError` if that is another."""
+        """The version, once it is what the vault serves. Raises `Refused` if that is another."""
         for pause in _LOOKS:
             deadline.clock.sleep(min(pause, deadline.remaining()))
             found = self.look(self.get_current, deadline)
             if found is not None and found.cer and _sha256(found) == metadata.sha256:
                 version: str | None = found.properties.version
                 return version
-        raise DeliveryError(
-            f"{self.target} holds another certificate than the version {made.properties.version} that was imported: "
-            "somebody else imports there, too",
+        raise Refused(
+            f"it holds another certificate than the version {made.properties.version} that was imported: somebody else "
+            "imports there, too",
             fix="run again, and let one certificate of one config write there",
         )
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags of the current version, if it is the certificate that they speak of."""
-        with self.errors(DeliveryError, "annotate"):
+        with self.errors(DeliveryError, "annotate", deadline):
             found = self.look(self.get_current, deadline)
             if found is None or not found.cer or _sha256(found) != metadata.sha256:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
+                raise another_certificate()
             old = dict(found.properties.tags or {})
-            self._retag(found, self.tags_for(metadata, old.get(FORM, ""), old), deadline)
+            self.retag(found.properties, self.tags_for(metadata, old.get(FORM, ""), old), deadline)
 
     # --- the API
-
-    @cached_property
-    def _certificates(self) -> Any:
-        return self._session.certificates(self._vault)
 
     @cached_property
     def _secrets(self) -> Any:
         return self._session.secrets(self._vault)
 
     def get_current(self, options: Options) -> Any:
-        return self._certificates.get_certificate(self._name, **options)
-
-    def get_deleted(self, options: Options) -> Any:
-        return self._certificates.get_deleted_certificate(self._name, **options)
-
-    def delete(self, options: Options) -> None:
-        self._certificates.begin_delete_certificate(self._name, **options)
-
-    def recover(self, options: Options) -> None:
-        self._certificates.begin_recover_deleted_certificate(self._name, **options)
-
-    def purge_deleted(self, options: Options) -> None:
-        self._certificates.purge_deleted_certificate(self._name, **options)
+        return self.api.get_certificate(self._name, **options)
 
 
 def _sha256(found: Any) -> str:

@@ -10,18 +10,16 @@ import json
 import secrets
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.model.tags import from_tags
 from ci_acme.ports import Deadline, Present, ProviderContext, StoreCapabilities, StoreState, Unusable
-from ci_acme.shapes import BINARY, SHAPES, Part, Shape
-from ci_acme.storing import pkcs12_password
+from ci_acme.shapes import BINARY, SHAPES, Shape
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate
 from ci_acme_providers.azure import faults
 from ci_acme_providers.azure.config import KeyVaultSecretSettings
 from ci_acme_providers.azure.patience import Options
@@ -31,33 +29,33 @@ MOST_BYTES: Final = 25_000
 """Azure says 25 KB; rather too little than too much."""
 _REWRITES: Final = 5
 _TIME: Final = "%Y%m%dT%H%M%S.%f"
-_CERTIFICATE: Final[frozenset[Part]] = frozenset({"certificate", "fullchain", "combined", "pkcs12"})
-_KEY: Final[frozenset[Part]] = frozenset({"key", "combined", "pkcs12"})
 
 
 class KeyVaultSecret(VaultStore):
     """A `ports.CertificateStore`."""
 
-    PROVIDER: ClassVar[str] = "azure-key-vault-secret"
+    PROVIDER = "azure-key-vault-secret"
+    KIND = "secret"
 
     def __init__(self, settings: KeyVaultSecretSettings, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._settings = settings
-        self._shape = _as_text(settings.made)
+        self._shape = _shape_name(settings.made)
+        self.content = Content(
+            settings, context, shape=_as_text(settings.made), most=MOST_BYTES, where="a secret of Key Vault holds"
+        )
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """The key comes back if the shape holds it together with the certificate."""
-        parts = set(self._shape.fields.values())
-        return StoreCapabilities(
-            holds_pending=False, returns_key=bool(parts & _KEY and parts & _CERTIFICATE), max_bytes=MOST_BYTES
-        )
+        """The key comes back if the shape holds it together with the certificates."""
+        returns = self.content.shape.returns_bundle
+        return StoreCapabilities(holds_pending=False, returns_key=returns, max_bytes=MOST_BYTES)
 
     # --- reading
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags of the newest version say; its value is not read."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             found = self.look(self.get_current, deadline)
             if found is None:
                 return self.absent(deadline)
@@ -69,49 +67,44 @@ class KeyVaultSecret(VaultStore):
         if metadata is None:
             return Unusable("the newest version of the secret was not written by ci-acme")
         kept = _form(found)[1]
-        lacks = None if kept == _shape_name(self._settings.made) else "the shape of the config"
+        lacks = None if kept == self._shape else OTHER_SHAPE
         return Present(None, b"", metadata, found.version, lacks)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain, also out of a shape of ours by name that the config had before; None if we may not read it."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             try:
-                found = self.look(lambda o: self._secrets.get_secret(self._name, **o), deadline)
+                found = self.look(lambda o: self.api.get_secret(self._name, **o), deadline)
             except Exception as error:
                 if faults.read(error).kind is faults.Kind.DENIED:
                     return None
                 raise
             if found is None or not found.value or not self.is_ours_by(found.properties.tags):
                 return None
-            shape = _named(_form(found.properties)[1]) or self._shape
-            try:
-                return shapes.load(shapes.fields_of(found.value.encode(), shape), shape, self._password())
-            except ValueError:
-                return None
+            return self.content.bundle(found.value.encode(), _named(_form(found.properties)[1]))
 
     # --- writing
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask to change a version that is not there: the right to write is judged first."""
         nobody = secrets.token_hex(16)
-        with self.errors(StoreNotWritable, "write"):
-            self._password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             found = self.look(self.get_current, deadline)
             if found is not None and found.managed:
-                raise StoreNotWritable(
-                    f"{self.target} belongs to a certificate of the vault",
-                    fix="use the provider azure-key-vault, or another name",
+                raise Refused(
+                    "it belongs to a certificate of the vault", fix="use the provider azure-key-vault, or another name"
                 )
-            self.look(lambda o: self._secrets.update_secret_properties(self._name, nobody, tags={}, **o), deadline)
+            self.look(lambda o: self.change(nobody, {}, o), deadline)
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Set it as a new version; what is there already is not written again."""
-        with self.errors(DeliveryError, "write"):
-            value = self._value(bundle)
+        with self.errors(DeliveryError, "write", deadline):
+            value = self.content.value(bundle).decode("ascii")
             old = self.look(self.get_current, deadline)
-            shape, chain = _shape_name(self._settings.made), digest(bundle.chain)
+            shape, chain = self._shape, digest(bundle.chain)
             if old is not None and self._holds(old, metadata, shape, chain):
-                return self._retag(old, self.tags_for(metadata, old.tags[FORM], old.tags), deadline)
+                return self.retag(old, self.tags_for(metadata, old.tags[FORM], old.tags), deadline)
             beside, newest, version = old.tags if old is not None else None, old, ""
             for _ in range(_REWRITES):
                 tags = self.tags_for(metadata, f"{self._stamp(newest)} {shape} {chain}", beside)
@@ -123,7 +116,7 @@ class KeyVaultSecret(VaultStore):
 
     def _stamp(self, newest: Any) -> str:
         """What no other version has: our time, or what comes right after the newest version's if that is ahead."""
-        now = self._context.clock.now().astimezone(timezone.utc)
+        now = self.context.clock.now().astimezone(timezone.utc)
         if newest is not None:
             with suppress(ValueError, OverflowError):
                 theirs = datetime.strptime(_form(newest)[0].partition("-")[0], _TIME).replace(tzinfo=timezone.utc)
@@ -135,29 +128,13 @@ class KeyVaultSecret(VaultStore):
             lambda o: self._set(value, metadata, tags, o), lambda: self._landed(tags[FORM], deadline), deadline
         )
 
-    def _value(self, bundle: Bundle) -> str:
-        """The text of the secret. Raises `DeliveryError`."""
-        try:
-            fields = shapes.render(bundle, self._shape, name=self._context.certificate, password=self._password())
-        except ValueError:
-            raise DeliveryError(
-                f"key and chain for {self.target} cannot be written in this shape", fix="choose another shape"
-            ) from None  # its text and its frames are about the key
-        value = shapes.as_one(fields, self._shape)
-        if len(value) > MOST_BYTES:
-            raise DeliveryError(
-                f"a certificate in this shape takes {len(value)} bytes, and a secret of Key Vault holds {MOST_BYTES}",
-                fix="use an EC key, fewer names, or a shape with fewer parts",
-            )
-        return value.decode("ascii")
-
     def _set(self, value: str, metadata: Metadata, tags: dict[str, str], options: Options) -> str:
-        made = self._secrets.set_secret(
+        made = self.api.set_secret(
             self._name,
             value,
             enabled=True,
             tags=tags,
-            content_type=_content_type(self._shape),
+            content_type=_content_type(self.content.shape),
             expires_on=metadata.not_after,
             **options,
         )
@@ -173,19 +150,17 @@ class KeyVaultSecret(VaultStore):
 
     def _landed(self, form: str, deadline: Deadline) -> str | None:
         """The version that our own write made; its form has a stamp that no other has."""
-        versions = self.look(
-            lambda o: list(self._secrets.list_properties_of_secret_versions(self._name, **o)), deadline
-        )
+        versions = self.look(lambda o: list(self.api.list_properties_of_secret_versions(self._name, **o)), deadline)
         return next((one.version for one in versions or () if (one.tags or {}).get(FORM) == form), None)
 
     def _is_newest(self, value: str, version: str, newest: Any, deadline: Deadline) -> bool:
         """Read back what was written. False if it is served and the list says otherwise: versions have whole seconds,
-        so that two writers of one second have to settle it by writing again. Raises `DeliveryError` if another version
+        so that two writers of one second have to settle it by writing again. Raises `Refused` if another version
         is served; without the right to read, the list decides.
         """
         listed = newest is not None and newest.version == version
         try:
-            found = self.look(lambda o: self._secrets.get_secret(self._name, **o), deadline)
+            found = self.look(lambda o: self.api.get_secret(self._name, **o), deadline)
         except Exception as error:
             if faults.read(error).kind is not faults.Kind.DENIED:
                 raise
@@ -196,60 +171,35 @@ class KeyVaultSecret(VaultStore):
             raise self._beaten(version)
         return listed
 
-    def _beaten(self, version: str) -> DeliveryError:
-        return DeliveryError(
-            f"{self.target} holds another version than {version}, which was written: somebody else writes there, too",
+    @staticmethod
+    def _beaten(version: str) -> Refused:
+        return Refused(
+            f"it holds another version than {version}, which was written: somebody else writes there, too",
             fix="run again, and let one certificate of one config write there",
         )
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the tags of the newest version, if it is the certificate that they speak of."""
-        with self.errors(DeliveryError, "annotate"):
+        with self.errors(DeliveryError, "annotate", deadline):
             found = self.look(self.get_current, deadline)
             kept = from_tags(found.tags or {}) if found is not None else None
             if found is None or kept is None or kept.sha256 != metadata.sha256:
-                raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
-            self._retag(found, self.tags_for(metadata, found.tags.get(FORM, ""), found.tags), deadline)
-
-    def _retag(self, found: Any, tags: dict[str, str], deadline: Deadline) -> str | None:
-        version: str | None = found.version
-        if dict(found.tags or {}) != tags:
-            self.ask(lambda o: self._secrets.update_secret_properties(self._name, version, tags=tags, **o), deadline)
-        return version
+                raise another_certificate()
+            self.retag(found, self.tags_for(metadata, found.tags.get(FORM, ""), found.tags), deadline)
 
     def is_ours(self, found: Any) -> bool:
         """Whether ci-acme wrote it, and not as the secret of a certificate: properties of a version, or a tombstone."""
         properties = getattr(found, "properties", found)
         return self.is_ours_by(properties.tags) and not properties.managed
 
-    def _password(self) -> Secret | None:
-        """The password of PKCS#12 files; None for the empty one. Raises `SecretError`."""
-        return pkcs12_password(self._context, self._settings.pkcs12_password)
-
     # --- the API
-
-    @cached_property
-    def _secrets(self) -> Any:
-        return self._session.secrets(self._vault)
 
     def get_current(self, options: Options) -> Any:
         """The properties of the newest version: the API tells them without the value in a list only, in no order."""
-        versions = list(self._secrets.list_properties_of_secret_versions(self._name, **options))
+        versions = list(self.api.list_properties_of_secret_versions(self._name, **options))
         if not versions:
             return None
         return max(versions, key=lambda one: (one.created_on.timestamp() if one.created_on else 0.0, _form(one)))
-
-    def get_deleted(self, options: Options) -> Any:
-        return self._secrets.get_deleted_secret(self._name, **options)
-
-    def delete(self, options: Options) -> None:
-        self._secrets.begin_delete_secret(self._name, **options)
-
-    def recover(self, options: Options) -> None:
-        self._secrets.begin_recover_deleted_secret(self._name, **options)
-
-    def purge_deleted(self, options: Options) -> None:
-        self._secrets.purge_deleted_secret(self._name, **options)
 
 
 def _as_text(shape: Shape) -> Shape:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Final, TypeVar
 
-from ci_acme.errors import CiAcmeError, DeliveryError, SecretError
+from ci_acme.errors import DeliveryError
 from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, to_tags
 from ci_acme.ports import Absent, Deadline, ProviderContext, Retired
-from ci_acme.storing import AGAIN, KeepsNoOrder
+from ci_acme.storing import Refused, Store, not_removed
 from ci_acme_providers.azure import faults
 from ci_acme_providers.azure.config import VaultTarget
 from ci_acme_providers.azure.patience import Options, Patience, jitter
@@ -26,17 +26,24 @@ _UNDER_WAY: Final = frozenset({"ObjectIsBeingDeleted", "ObjectIsBeingRecovered"}
 T = TypeVar("T")
 
 
-class VaultStore(KeepsNoOrder):
+class VaultStore(Store):
     """Base of a `ports.CertificateStore` in a vault. It keeps no order under way: a name in a vault leaves tombstones.
 
-    A subclass says how its kind of object is asked for, deleted, recovered and purged, by functions that take the
-    timeouts of one request.
+    `KIND` is the kind of object as the SDK names it, `certificate` or `secret`. Its requests are functions that take
+    the timeouts of one exchange.
     """
 
+    KIND: ClassVar[str]
+
     def __init__(self, settings: VaultTarget, context: ProviderContext) -> None:
+        super().__init__(context)
         self._vault, self._name = settings.where
-        self._context = context
         self._session = Session(settings, context)
+
+    @cached_property
+    def api(self) -> Any:
+        """The SDK's client for the kind of object."""
+        return getattr(self._session, f"{self.KIND}s")(self._vault)
 
     @property
     def target(self) -> str:
@@ -51,19 +58,27 @@ class VaultStore(KeepsNoOrder):
 
     def get_deleted(self, options: Options) -> Any:
         """Ask for the tombstone."""
-        raise NotImplementedError
+        return self._call("get_deleted_{}", options)
 
     def delete(self, options: Options) -> None:
         """Ask for deletion."""
-        raise NotImplementedError
+        self._call("begin_delete_{}", options)
 
     def recover(self, options: Options) -> None:
         """Ask for the tombstone to become what it was."""
-        raise NotImplementedError
+        self._call("begin_recover_deleted_{}", options)
 
     def purge_deleted(self, options: Options) -> None:
         """Ask for the tombstone to go."""
-        raise NotImplementedError
+        self._call("purge_deleted_{}", options)
+
+    def change(self, version: str | None, tags: Mapping[str, str], options: Options) -> None:
+        """Ask to replace the tags of a version."""
+        self._call("update_{}_properties", {**options, "tags": dict(tags)}, version)
+
+    def _call(self, method: str, options: Options, *more: object) -> Any:
+        """A method of the SDK's client, which is named after the kind of object."""
+        return getattr(self.api, method.format(self.KIND))(self._name, *more, **options)
 
     # --- looking
 
@@ -116,7 +131,7 @@ class VaultStore(KeepsNoOrder):
                 if deadline.remaining() <= (pause := jitter(attempt)):
                     raise
             deadline.clock.sleep(pause)
-        raise DeliveryError(f"{self.target} does not come to rest", fix="run again")
+        raise Refused("it does not come to rest", fix="run again")
 
     def _revive(self, deadline: Deadline) -> None:
         """Recover what was deleted, and wait until it is there."""
@@ -144,14 +159,11 @@ class VaultStore(KeepsNoOrder):
         """Delete it, which leaves a tombstone for the vault's retention period; with `purge` that goes, too, unless the
         vault is protected against it.
         """
-        with self.errors(DeliveryError, "remove"):
+        with self.errors(DeliveryError, "remove", deadline):
             found = self.look(self.get_current, deadline)
             if found is not None:
                 if not self.is_ours(found):
-                    raise DeliveryError(
-                        f"{self.target} was not written by ci-acme, and is not removed",
-                        fix="remove it by hand, if nobody needs it",
-                    )
+                    raise not_removed("it was not written by ci-acme")
                 self.look(self.delete, deadline)
             if not purge:
                 return Retired.ABSENT if found is None else Retired.REMOVED
@@ -170,7 +182,7 @@ class VaultStore(KeepsNoOrder):
             fault = faults.read(error)
             if "purge protection" not in fault.message:
                 raise
-            self._context.warn(f"{self.target} stays recoverable: the vault is protected against purging")
+            self.context.warn(f"{self.target} stays recoverable: the vault is protected against purging")
         return Retired.REMOVED
 
     # --- tags
@@ -185,49 +197,39 @@ class VaultStore(KeepsNoOrder):
         return MANAGED in (tags or {})
 
     def tags_for(self, metadata: Metadata, form: str, old: Mapping[str, str] | None) -> dict[str, str]:
-        """The metadata as tags, beside those that others gave it. Raises `DeliveryError` if there are too many."""
+        """The metadata as tags, beside those that others gave it. Raises `Refused` if there are too many."""
         foreign = {
             key: value for key, value in (old or {}).items() if key != MANAGED and not key.startswith(f"{MANAGED}-")
         }
         try:
             ours = to_tags(metadata, most=MOST_TAGS - 1 - len(foreign))
         except ValueError:
-            raise DeliveryError(
-                f"{self.target} has {len(foreign)} tags of others, so that the metadata do not fit: a vault takes "
-                f"{MOST_TAGS}",
+            raise Refused(
+                f"it has {len(foreign)} tags of others, so that the metadata do not fit: a vault takes {MOST_TAGS}",
                 fix="remove tags that nobody needs",
             ) from None
         return {**foreign, **ours, FORM: form}
 
+    def retag(self, properties: Any, tags: dict[str, str], deadline: Deadline) -> str | None:
+        """Give a version these tags, if it has others; returns the version."""
+        version: str | None = properties.version
+        if dict(properties.tags or {}) != tags:
+            self.ask(lambda o: self.change(version, tags, o), deadline)
+        return version
+
     # --- errors
 
-    @contextmanager
-    def errors(self, kind: type[CiAcmeError], verb: str) -> Generator[None]:
-        """Turn what Azure says into the port's error."""
-        try:
-            yield
-        except SecretError as error:
-            raise self._error(kind, verb, error.message, error.fix, {}) from None
-        except CiAcmeError:
-            raise
-        except Exception as error:
-            fault = faults.read(error)
-            message, fix = fault.message, fault.fix
-            if "inProgress" in message:
-                fix = self.end_operation()
-            raise self._error(kind, verb, message, fix, fault.details()) from None
+    def explain(self, error: Exception, verb: str) -> Refused | None:
+        """What Azure has refused. An error that is none of an SDK's is raised again: it is a defect."""
+        del verb
+        fault = faults.read(error)
+        fix = self.end_operation() if "inProgress" in fault.message else fault.fix
+        return Refused(fault.message, fix=fix, details=fault.details())
 
     def end_operation(self) -> str:
         """The fix for an operation that somebody began and did not end."""
         where = f"--vault-name {vault_name(self._vault)} --name {self._name}"
         return f"complete the operation, or cancel it: az keyvault certificate pending delete {where}"
-
-    def _error(
-        self, kind: type[CiAcmeError], verb: str, message: str, fix: str, details: Mapping[str, Any]
-    ) -> CiAcmeError:
-        again = AGAIN if issubclass(kind, DeliveryError) and verb == "write" else ""
-        where = {"provider": self.provider, "target": self.target}
-        return kind(f"cannot {verb} {self.target}: {message}", fix=fix + again, details={**where, **details})
 
 
 def digest(data: bytes) -> str:

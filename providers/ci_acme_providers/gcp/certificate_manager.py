@@ -8,46 +8,55 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from ci_acme.errors import CiAcmeError, DeliveryError, StoreNotWritable, StoreReadError
+from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.tags import MANAGED, from_tags, stale, to_tags
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
-from ci_acme.shapes import pem_blocks
-from ci_acme.storing import AGAIN, KeepsNoOrder
+from ci_acme.shapes import fingerprint, pem_blocks
+from ci_acme.storing import Refused, another_certificate, not_read_back, not_removed
 from ci_acme_providers.gcp import needs, projects
-from ci_acme_providers.gcp.api import Call, backoff, rest
+from ci_acme_providers.gcp.api import Call, rest
 from ci_acme_providers.gcp.config import CertificateManagerSettings
-from ci_acme_providers.gcp.faults import NoReply, Refusal, Trouble, store_fault
-from ci_acme_providers.gcp.session import GoogleSession
+from ci_acme_providers.gcp.faults import NoReply, Refusal
+from ci_acme_providers.gcp.store_base import GoogleStore
 
 _LABEL: Final = 63
 _LABELS: Final = 64
 """Labels of a resource at most, and the length of their values."""
-_BUSY: Final = frozenset({"ABORTED", "ALREADY_EXISTS"})
 _POLL: Final = (0.2, 3.0)
 
 
-class CertificateManagerStore(KeepsNoOrder):
-    """`CertificateStore` over Certificate Manager."""
+class CertificateManagerStore(GoogleStore):
+    """A `ports.CertificateStore` over Certificate Manager. The version is the certificate's SHA-256."""
 
-    PROVIDER: ClassVar[str] = "gcp-certificate-manager"
+    PROVIDER = "gcp-certificate-manager"
+    OVERTAKEN = frozenset({"ABORTED", "ALREADY_EXISTS"})
+    NEEDS: ClassVar = {
+        "read": needs.CERTIFICATE_READ,
+        "write": needs.CERTIFICATE_WRITE,
+        "annotate": needs.CERTIFICATE_WRITE,
+        "remove": (*needs.CERTIFICATE_READ, *needs.CERTIFICATE_DELETE),
+    }
 
     def __init__(self, settings: CertificateManagerSettings, context: ProviderContext) -> None:
+        super().__init__(settings, context)
         self._settings = settings
-        self._context = context
-        self._session = GoogleSession(settings, context)
-        self._api = rest(self._session, lambda: f"{self._session.endpoint('certificatemanager')}/v1")
+        self._api = rest(self.session, lambda: f"{self.session.endpoint('certificatemanager')}/v1")
 
     @property
     def target(self) -> str:
         where = f"{self._settings.location}/{self._settings.name}"
-        project = self._session.known_project
+        project = self.session.known_project
         return f"{project}/{where}" if project else where
+
+    @property
+    def resource(self) -> str:
+        """Certificates have no policy of their own."""
+        return f"the project {self.session.known_project or ''}".rstrip()
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -56,7 +65,7 @@ class CertificateManagerStore(KeepsNoOrder):
     # --- reading
 
     def read(self, *, deadline: Deadline) -> StoreState:
-        with self._faults(StoreReadError, "read", needs.CERTIFICATE_READ):
+        with self.errors(StoreReadError, "read", deadline):
             found = self._get(deadline)
         if found is None:
             return Absent()
@@ -65,7 +74,7 @@ class CertificateManagerStore(KeepsNoOrder):
         leaf, chain = _split(found)
         if leaf is None:
             return Unusable("the certificate has no PEM text")
-        sha256 = _fingerprint(leaf)
+        sha256 = fingerprint(leaf)
         metadata = from_tags(found.get("labels") or {})
         return Present(leaf, chain, metadata if metadata is not None and metadata.sha256 == sha256 else None, sha256)
 
@@ -75,44 +84,34 @@ class CertificateManagerStore(KeepsNoOrder):
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the permissions in the project, and compare what cannot be changed later."""
-        with self._faults(StoreNotWritable, "write", needs.CERTIFICATE_WRITE):
+        with self.errors(StoreNotWritable, "write", deadline):
             found = self._get(deadline)
             if found is not None:
-                self._check_fixed(found, StoreNotWritable)
-            missing = projects.lacking(self._session, [*needs.CERTIFICATE_READ, *needs.CERTIFICATE_WRITE], deadline)
-        if missing:
-            raise StoreNotWritable(
-                f"cannot write {self.provider} {self.target}: {', '.join(missing)} missing",
-                fix=f"grant {', '.join(missing)} in the project to the identity that runs ci-acme "
-                "(ci-acme permissions prints the role)",
-                details={"provider": self.provider, "target": self.target, "missing": missing},
-            )
+                self._check_fixed(found)
+            wanted = [*needs.CERTIFICATE_READ, *needs.CERTIFICATE_WRITE]
+            self.require_held(projects.lacking(self.session, wanted, deadline), "in the project")
 
     # --- writing
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Create or update in one request, wait for the operation, and compare. Returns the certificate's SHA-256."""
-        with self._faults(DeliveryError, "write", needs.CERTIFICATE_WRITE, AGAIN):
+        with self.errors(DeliveryError, "write", deadline):
             for attempt in itertools.count():
                 found = self._get(deadline)
                 if found is not None:
-                    self._check_fixed(found, DeliveryError)
+                    self._check_fixed(found)
                     if _holds(found, bundle) and from_tags(found.get("labels") or {}) == metadata:
-                        return _fingerprint(bundle.certificate)
+                        return fingerprint(bundle.certificate)
                 try:
                     self._finish(self._write(found, bundle, metadata, deadline), deadline)
                 except (Refusal, NoReply) as error:
-                    self._pause(error, attempt, deadline)
+                    self.wait_after(error, attempt, deadline)
                 else:
                     break
             found = self._get(deadline)
-        if found is None or not _holds(found, bundle):
-            raise DeliveryError(
-                f"what was read back of {self.provider} {self.target} is not what was written",
-                fix="run again; if it comes again, look at who else writes the certificate",
-                details={"provider": self.provider, "target": self.target},
-            )
-        return _fingerprint(bundle.certificate)
+            if found is None or not _holds(found, bundle):
+                raise not_read_back()
+        return fingerprint(bundle.certificate)
 
     def _write(
         self, found: Mapping[str, Any] | None, bundle: Bundle, metadata: Metadata, deadline: Deadline
@@ -135,13 +134,12 @@ class CertificateManagerStore(KeepsNoOrder):
         return made
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
-        with self._faults(DeliveryError, "annotate", needs.CERTIFICATE_WRITE):
+        with self.errors(DeliveryError, "annotate", deadline):
             for attempt in itertools.count():
                 found = self._get(deadline)
                 leaf = None if found is None else _split(found)[0]
-                if found is None or leaf is None or _fingerprint(leaf) != metadata.sha256:
-                    text = f"{self.provider} {self.target} holds another certificate by now"
-                    raise DeliveryError(text, fix="run again")
+                if found is None or leaf is None or fingerprint(leaf) != metadata.sha256:
+                    raise another_certificate()
                 labels = self._labels(found, metadata)
                 if labels == (found.get("labels") or {}):
                     return
@@ -149,7 +147,7 @@ class CertificateManagerStore(KeepsNoOrder):
                     call = Call("PATCH", self._name(), {"updateMask": "labels"}, {"labels": labels})
                     self._finish(self._api.call(call, deadline=deadline, repeat=False), deadline)
                 except (Refusal, NoReply) as error:
-                    self._pause(error, attempt, deadline)
+                    self.wait_after(error, attempt, deadline)
                 else:
                     return
 
@@ -161,9 +159,7 @@ class CertificateManagerStore(KeepsNoOrder):
         try:
             ours = to_tags(metadata, length=_LABEL, most=_LABELS - len(kept), lower=True)
         except ValueError as error:
-            raise DeliveryError(
-                f"the metadata do not fit the labels of {self.target}: {error}", fix="use fewer labels of your own"
-            ) from None
+            raise Refused(f"the metadata do not fit its labels: {error}", fix="use fewer labels of your own") from None
         assert not set(stale(kept, ours))
         return kept | {key: re.sub(r"[^a-z0-9_-]", "-", value.lower()) for key, value in ours.items()}
 
@@ -172,7 +168,7 @@ class CertificateManagerStore(KeepsNoOrder):
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the certificate; one that something uses cannot be, and the error names what does."""
         del purge  # nothing is kept for recovery
-        with self._faults(DeliveryError, "remove", [*needs.CERTIFICATE_READ, *needs.CERTIFICATE_DELETE]):
+        with self.errors(DeliveryError, "remove", deadline):
             for attempt in itertools.count():
                 found = self._get(deadline)
                 if found is None:
@@ -183,24 +179,20 @@ class CertificateManagerStore(KeepsNoOrder):
                 except (Refusal, NoReply) as error:
                     if isinstance(error, Refusal) and error.missing:
                         return Retired.REMOVED
-                    self._pause(error, attempt, deadline)
+                    self.wait_after(error, attempt, deadline)
                 else:
                     return Retired.REMOVED
         raise AssertionError("the loop ends by itself")
 
     def _check_removable(self, found: Mapping[str, Any]) -> None:
         if MANAGED not in (found.get("labels") or {}):
-            raise DeliveryError(
-                f"{self.provider} {self.target} is not of ci-acme, and is not removed",
-                fix="delete the certificate by hand, if nobody needs it",
-                details={"provider": self.provider, "target": self.target},
-            )
+            raise not_removed("it is not of ci-acme", what="the certificate")
         users = [str(user.get("name")) for user in found.get("usedBy") or ()]
         if users:
-            raise DeliveryError(
-                f"{self.provider} {self.target} is in use by {', '.join(users[:3])}{' and more' if users[3:] else ''}",
+            raise Refused(
+                f"it is in use by {', '.join(users[:3])}{' and more' if users[3:] else ''}",
                 fix="detach it from what uses it (map entry, target proxy), and run retire again",
-                details={"provider": self.provider, "target": self.target, "used_by": users},
+                details={"used_by": users},
             )
 
     # --- operations
@@ -219,18 +211,10 @@ class CertificateManagerStore(KeepsNoOrder):
             code, status = _CODES.get(error.get("code"), (500, "UNKNOWN"))
             raise Refusal(code, {"error": {"status": status, "message": error.get("message")}})
 
-    def _pause(self, error: Refusal | NoReply, attempt: int, deadline: Deadline) -> None:
-        """Wait before the next look, after a conflict or an answer that was lost; raises the error of anything else."""
-        pause = backoff(attempt)
-        busy = isinstance(error, Refusal) and (error.status in _BUSY or error.code == 409)
-        if not (busy or error.doubtful) or deadline.remaining() <= pause:
-            raise error
-        deadline.clock.sleep(pause)
-
     # --- helpers
 
     def _name(self) -> str:
-        where = f"projects/{self._session.project()}/locations/{self._settings.location}"
+        where = f"projects/{self.session.project()}/locations/{self._settings.location}"
         return f"{where}/certificates/{self._settings.name}"
 
     def _get(self, deadline: Deadline) -> Mapping[str, Any] | None:
@@ -242,31 +226,16 @@ class CertificateManagerStore(KeepsNoOrder):
             raise
         return found
 
-    def _check_fixed(self, found: Mapping[str, Any], kind: type[CiAcmeError]) -> None:
-        """What cannot be changed in place: the scope, and who manages it."""
+    def _check_fixed(self, found: Mapping[str, Any]) -> None:
+        """What cannot be changed in place: the scope, and who manages it. Raises `Refused`."""
         scope = found.get("scope") or "DEFAULT"
         if scope != self._settings.scope:
-            raise kind(
-                f"{self.provider} {self.target} has the scope {scope} for good, and not {self._settings.scope}",
+            raise Refused(
+                f"it has the scope {scope} for good, and not {self._settings.scope}",
                 fix=f"write scope: {scope}, or give the certificate another name",
-                details={"provider": self.provider, "target": self.target},
             )
         if found.get("managed") or found.get("managedIdentity"):
-            raise kind(
-                f"{self.provider} {self.target} is managed by Google and takes no certificate",
-                fix="give the certificate another name",
-                details={"provider": self.provider, "target": self.target},
-            )
-
-    @contextmanager
-    def _faults(self, kind: type[CiAcmeError], verb: str, needed: Sequence[str], again: str = "") -> Generator[None]:
-        """Turn what Google says into the port's error."""
-        try:
-            yield
-        except Trouble as error:
-            doing = f"{verb} {self.provider} {self.target}"
-            on = f"the project {self._session.known_project or ''}".rstrip()
-            raise store_fault(kind, error, doing, needed=needed, on=on, again=again) from None
+            raise Refused("it is managed by Google and takes no certificate", fix="give the certificate another name")
 
 
 _CODES: Final[Mapping[Any, tuple[int, str]]] = {
@@ -290,11 +259,3 @@ def _split(found: Mapping[str, Any]) -> tuple[bytes | None, bytes]:
 def _holds(found: Mapping[str, Any], bundle: Bundle) -> bool:
     leaf, chain = _split(found)
     return leaf is not None and (leaf + chain).split() == bundle.fullchain.split()
-
-
-def _fingerprint(pem: bytes) -> str:
-    import base64
-    import hashlib
-
-    body = b"".join(line for line in pem.splitlines() if not line.startswith(b"-----"))
-    return hashlib.sha256(base64.b64decode(body)).hexdigest()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ci_acme.errors import CiAcmeError, DnsCredentialsError, DnsRefused, DnsUnreachable, ZoneNotFound
 from ci_acme.model.secret import harmless
+from ci_acme.storing import Refused
 
 _PERMISSION: Final = re.compile(r"'?\b([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+)\b'?")
 _LIMITS: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
@@ -124,15 +125,14 @@ def advice(error: Exception, needed: Sequence[str], on: str) -> str:
     return f"check {on}"
 
 
-def store_fault(
-    kind: type[CiAcmeError], error: Exception, doing: str, *, needed: Sequence[str], on: str, again: str = ""
-) -> CiAcmeError:
-    """The error of a store (or a secret source) for what a call to Google raised."""
-    message = getattr(error, "message", str(error))
+def explained(error: Exception, needed: Sequence[str], on: str) -> Refused | None:
+    """What a call to Google raised means for a store, or a secret source; None for anything else."""
+    if not isinstance(error, Trouble):
+        return None
     details: dict[str, Any] = {"resource": on}
     if isinstance(error, Refusal):
         details |= {"status": error.code, "reason": error.reason or error.status}
-    return kind(f"cannot {doing}: {message}", fix=advice(error, needed, on) + again, details=details)
+    return Refused(str(getattr(error, "message", error)), fix=advice(error, needed, on), details=details)
 
 
 def dns_fault(error: Exception, doing: str, *, needed: Sequence[str], zone: str) -> CiAcmeError:

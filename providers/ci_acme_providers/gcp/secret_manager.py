@@ -8,50 +8,67 @@ reads the version that they name, or the alias that moves with them, never sees 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from ci_acme import shapes
-from ci_acme.errors import CiAcmeError, DeliveryError, SecretError, StoreNotWritable, StoreReadError
+from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
-from ci_acme.storing import AGAIN, KeepsNoOrder, pkcs12_password
+from ci_acme.storing import Content, Refused, another_certificate, not_read_back, not_removed
 from ci_acme_providers.gcp import needs, projects, secret_fields
-from ci_acme_providers.gcp import pending as orders
-from ci_acme_providers.gcp.api import backoff
-from ci_acme_providers.gcp.config import SecretManagerSettings
-from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble, store_fault
+from ci_acme_providers.gcp.config import PENDING_SUFFIX, SecretManagerSettings
+from ci_acme_providers.gcp.faults import Damaged, NoReply, Refusal, Trouble, explained
+from ci_acme_providers.gcp.secret_order import OrderSecret
 from ci_acme_providers.gcp.secrets_api import MAX_BYTES, Secrets, Version
-from ci_acme_providers.gcp.session import GoogleSession
+from ci_acme_providers.gcp.store_base import GoogleStore
 
 _ENDED: Final = frozenset({"DISABLED", "DESTROYED"})
 
 
-class SecretManagerStore(KeepsNoOrder):
-    """`CertificateStore` over Secret Manager."""
+class SecretManagerStore(GoogleStore):
+    """A `ports.CertificateStore` over Secret Manager. The version is the number of the secret's."""
 
-    PROVIDER: ClassVar[str] = "gcp-secret-manager"
+    PROVIDER = "gcp-secret-manager"
+    ORDERS_SETTING = "hold_orders"
+    OVERTAKEN = frozenset({"FAILED_PRECONDITION", "ABORTED"})
+    NEEDS: ClassVar = {
+        "read": needs.SECRET_READ,
+        "read the key of": needs.SECRET_ACCESS,
+        "write": (*needs.SECRET_CREATE, *needs.SECRET_WRITE),
+        "annotate": (*needs.SECRET_READ, "secretmanager.secrets.update"),
+        "remove": (*needs.SECRET_READ, *needs.SECRET_DELETE),
+        "keep the order of": (*needs.SECRET_CREATE, *needs.SECRET_WRITE),
+        "read the order of": needs.SECRET_ACCESS,
+        "forget the order of": needs.SECRET_DELETE,
+    }
 
     def __init__(self, settings: SecretManagerSettings, context: ProviderContext) -> None:
+        super().__init__(settings, context)
         self._settings = settings
-        self._context = context
-        self._session = GoogleSession(settings, context)
-        self._api = Secrets(self._session, settings.location)
+        self.content = Content(settings, context, most=MAX_BYTES, where="a version of a secret holds")
+        self._api = Secrets(self.session, settings.location)
+        if settings.hold_orders:
+            new = secret_fields.new(settings, context.certificate)
+            self.orders = OrderSecret(self._api, lambda: f"{self._name()}{PENDING_SUFFIX}", new)
 
     @property
     def target(self) -> str:
-        project = self._session.known_project
+        project = self.session.known_project
         return f"{project}/{self._settings.name}" if project else self._settings.name
+
+    @property
+    def resource(self) -> str:
+        """The secret itself."""
+        return f"the secret {self._settings.name}"
 
     @property
     def capabilities(self) -> StoreCapabilities:
         """It gives the key back if the shape holds key and certificate."""
         return StoreCapabilities(
-            holds_pending=self._settings.hold_orders,
-            returns_key=self._settings.made.returns_bundle,
+            holds_pending=self.orders is not None,
+            returns_key=self.content.shape.returns_bundle,
             max_bytes=MAX_BYTES,
         )
 
@@ -59,7 +76,7 @@ class SecretManagerStore(KeepsNoOrder):
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """The secret's annotations and its version's state; never a payload."""
-        with self._faults(StoreReadError, "read", needs.SECRET_READ):
+        with self.errors(StoreReadError, "read", deadline):
             while True:
                 secret = self._api.get(self._name(), deadline)
                 if secret is None:
@@ -100,7 +117,7 @@ class SecretManagerStore(KeepsNoOrder):
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         if not self.capabilities.returns_key:
             return None
-        with self._faults(StoreReadError, "read the key of", needs.SECRET_ACCESS):
+        with self.errors(StoreReadError, "read the key of", deadline):
             seen = ""
             while True:
                 metadata, number = secret_fields.told(self._api.get(self._name(), deadline))
@@ -108,37 +125,31 @@ class SecretManagerStore(KeepsNoOrder):
                     return None
                 version = self._api.access(self._name(), number, deadline)
                 if version is not None:
-                    return self._loaded(version)
+                    return self._held(version)
                 if number == seen:
                     return None
                 seen = number  # it may have been replaced and destroyed between the two calls
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for the permissions: on the secret, or in the project if there is none yet."""
-        self._password()
-        with self._faults(StoreNotWritable, "write", needs.SECRET_WRITE):
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             if self._api.get(self._name(), deadline) is None:
-                where = f"the project {self._session.project()}"
-                missing = projects.lacking(self._session, needs.SECRET_CREATE, deadline)
+                where = f"on the project {self.session.project()}"
+                missing = projects.lacking(self.session, needs.SECRET_CREATE, deadline)
             else:
-                where = f"the secret {self._settings.name}"
+                where = f"on {self.resource}"
                 wanted = [*needs.SECRET_READ, *needs.SECRET_WRITE, *self._pruning()]
                 held = self._api.held(self._name(), wanted, deadline)
                 missing = [name for name in wanted if name not in held]
-        if missing:
-            raise StoreNotWritable(
-                f"cannot write {self.provider} {self.target}: {', '.join(missing)} missing",
-                fix=f"grant {', '.join(missing)} on {where} to the identity that runs ci-acme "
-                "(ci-acme permissions prints the role)",
-                details={"provider": self.provider, "target": self.target, "missing": missing},
-            )
+            self.require_held(missing, where)
 
     # --- writing
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """A new version, unless the newest one is this bundle already; then the annotations. Returns its number."""
-        payload = self._payload(bundle)
-        with self._faults(DeliveryError, "write", [*needs.SECRET_CREATE, *needs.SECRET_WRITE], AGAIN):
+        with self.errors(DeliveryError, "write", deadline):
+            payload = self.content.value(bundle)
             if self._api.get(self._name(), deadline) is None:
                 self._api.create(self._name(), secret_fields.new(self._settings, metadata.name), deadline)
             newest = self._newest(deadline)
@@ -171,19 +182,15 @@ class SecretManagerStore(KeepsNoOrder):
                 raise
             return version
         if back is None or back.payload != Secret(payload):
-            raise DeliveryError(
-                f"version {version.number} of {self.provider} {self.target} was read back and is not what was written",
-                fix="run again; if it comes again, look at who else writes the secret",
-                details={"provider": self.provider, "target": self.target},
-            )
+            raise not_read_back()
         return version
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
-        with self._faults(DeliveryError, "annotate", [*needs.SECRET_READ, "secretmanager.secrets.update"]):
+        with self.errors(DeliveryError, "annotate", deadline):
             secret = self._api.get(self._name(), deadline)
             present, number = secret_fields.told(secret)
             if present is None or present.sha256 != metadata.sha256:
-                raise DeliveryError(f"{self.provider} {self.target} holds another certificate by now", fix="run again")
+                raise another_certificate()
             self._point(number, metadata, deadline, secret)
 
     def _point(
@@ -194,12 +201,10 @@ class SecretManagerStore(KeepsNoOrder):
             if secret is None or attempt > 0:
                 secret = self._api.get(self._name(), deadline)
             if secret is None:
-                raise DeliveryError(f"{self.provider} {self.target} was deleted meanwhile", fix="run again")
+                raise Refused("it was deleted meanwhile", fix="run again")
             _, other = secret_fields.told(secret)
             if other.isdigit() and int(other) > int(number):
-                raise DeliveryError(
-                    f"another run wrote a newer certificate to {self.provider} {self.target} meanwhile", fix="run again"
-                )
+                raise Refused("another run wrote a newer certificate meanwhile", fix="run again")
             changed = self._changed(secret, number, metadata)
             if not changed:
                 return
@@ -207,10 +212,7 @@ class SecretManagerStore(KeepsNoOrder):
                 body = {"etag": secret.get("etag", ""), **changed}
                 self._api.patch(self._name(), body, list(changed), deadline)
             except (Refusal, NoReply) as error:
-                pause = backoff(attempt)
-                if not (_overtaken(error) or error.doubtful) or deadline.remaining() <= pause:
-                    raise
-                deadline.clock.sleep(pause)
+                self.wait_after(error, attempt, deadline)
             else:
                 return
 
@@ -218,7 +220,7 @@ class SecretManagerStore(KeepsNoOrder):
         try:
             return secret_fields.change(secret, number, metadata, self._settings)
         except ValueError as error:
-            raise DeliveryError(f"the metadata do not fit {self.target}: {error}", fix="use shorter names") from None
+            raise Refused(f"the metadata do not fit: {error}", fix="use shorter names") from None
 
     def _pruning(self) -> Sequence[str]:
         return needs.SECRET_PRUNE if self._settings.keep_versions is not None else ()
@@ -233,34 +235,26 @@ class SecretManagerStore(KeepsNoOrder):
             for version in sorted(older, key=lambda item: -int(item.number))[keep:]:
                 self._api.destroy(self._name(), version.number, deadline)
         except Trouble as error:
-            fault = store_fault(DeliveryError, error, "destroy old versions", needed=self._pruning(), on=self.target)
-            self._context.warn(f"{self.provider} {self.target}: {fault.message}; {fault.fix}")
+            refused = explained(error, self._pruning(), self.resource)
+            self.context.warn(f"{self.target} keeps old versions: {refused.reason}; {refused.fix}" if refused else "")
 
     # --- teardown
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the secret, under its etag: nothing is kept for recovery, with `purge` or without."""
         del purge
-        with self._faults(DeliveryError, "remove", self._removing()):
-            if self._settings.hold_orders:
-                orders.forget(self._api, self._name(), deadline)
+        with self.errors(DeliveryError, "remove", deadline):
+            self.unstage(deadline=deadline)
             for attempt in itertools.count():
                 secret = self._api.get(self._name(), deadline)
                 if secret is None or self._is_empty(secret, deadline):
                     return Retired.REMOVED if attempt else Retired.ABSENT
                 if not secret_fields.is_ours(secret):
-                    raise DeliveryError(
-                        f"{self.provider} {self.target} is not of ci-acme, and is not removed",
-                        fix="delete the secret by hand, if nobody needs it",
-                        details={"provider": self.provider, "target": self.target},
-                    )
+                    raise not_removed("it is not of ci-acme", what="the secret")
                 try:
                     self._remove(secret, deadline)
                 except (Refusal, NoReply) as error:
-                    pause = backoff(attempt)
-                    if not (_overtaken(error) or error.doubtful) or deadline.remaining() <= pause:
-                        raise
-                    deadline.clock.sleep(pause)
+                    self.wait_after(error, attempt, deadline)
                 else:
                     return Retired.REMOVED
         raise AssertionError("the loop ends by itself")
@@ -279,84 +273,24 @@ class SecretManagerStore(KeepsNoOrder):
         fields = secret_fields.emptied(secret, self._settings)
         self._api.patch(self._name(), {"etag": etag, **fields}, list(fields), deadline)
 
-    def _removing(self) -> Sequence[str]:
-        kept = (*needs.SECRET_PRUNE, "secretmanager.secrets.update")
-        return (*needs.SECRET_READ, *(kept if self._settings.keep_secret else needs.SECRET_DELETE))
-
-    # --- orders under way
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Keep the order in a secret of its own: a version of the certificate's secret would be its `latest`."""
-        with self._faults(DeliveryError, "keep an order in", [*needs.SECRET_CREATE, *needs.SECRET_WRITE]):
-            orders.keep(
-                self._api, self._name(), pending, secret_fields.new(self._settings, self._context.certificate), deadline
-            )
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        try:
-            return orders.kept(self._api, self._name(), deadline)
-        except (*Trouble, CiAcmeError):
-            return None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        with self._faults(DeliveryError, "forget the order in", needs.SECRET_DELETE):
-            orders.forget(self._api, self._name(), deadline)
+    def explain(self, error: Exception, verb: str) -> Refused | None:
+        """A secret that is kept is emptied, which needs other permissions than to delete it."""
+        if verb == "remove" and self._settings.keep_secret:
+            needed = (*needs.SECRET_READ, *needs.SECRET_PRUNE, "secretmanager.secrets.update")
+            return explained(error, needed, self.resource)
+        return super().explain(error, verb)
 
     # --- helpers
 
     def _name(self) -> str:
         return f"{self._api.parent()}/secrets/{self._settings.name}"
 
-    def _password(self) -> Secret | None:
-        return pkcs12_password(self._context, self._settings.pkcs12_password)
-
-    def _payload(self, bundle: Bundle) -> bytes:
-        """The bytes of a version. Raises `DeliveryError` if they cannot be made or are too many."""
-        shape = self._settings.made
-        try:
-            fields = shapes.render(bundle, shape, name=self._context.certificate, password=self._password())
-            payload = shapes.as_one(fields, shape)
-        except SecretError as error:
-            raise DeliveryError(f"{self.target} cannot be written: {error.message}", fix=error.fix + AGAIN) from error
-        except ValueError:
-            raise DeliveryError(
-                f"the shape for {self.target} cannot be made of the key and chain", fix="choose another shape" + AGAIN
-            ) from None  # its text and its frames are about the key
-        if len(payload) > MAX_BYTES:
-            raise DeliveryError(
-                f"{len(payload)} bytes do not fit a version of {self.target}, which takes {MAX_BYTES}",
-                fix="use a key of ec-p256, fewer names, or a shape that holds the chain once" + AGAIN,
-            )
-        return payload
-
     def _is(self, version: Version, bundle: Bundle, payload: bytes) -> bool:
         """Whether a version holds this bundle; PKCS#12 is salted, so that its bytes say nothing."""
         if version.payload == Secret(payload):
             return True
-        return self.capabilities.returns_key and self._loaded(version) == bundle
+        return self.capabilities.returns_key and self._held(version) == bundle
 
-    def _loaded(self, version: Version) -> Bundle | None:
-        shape = self._settings.made
+    def _held(self, version: Version) -> Bundle | None:
         assert version.payload is not None
-        try:
-            return shapes.load(shapes.fields_of(version.payload.reveal(), shape), shape, self._password())
-        except (ValueError, RecursionError):
-            return None
-
-    @contextmanager
-    def _faults(self, kind: type[CiAcmeError], verb: str, needed: Sequence[str], again: str = "") -> Generator[None]:
-        """Turn what Google says into the port's error."""
-        try:
-            yield
-        except Trouble as error:
-            doing = f"{verb} {self.provider} {self.target}"
-            raise store_fault(
-                kind, error, doing, needed=needed, on=f"the secret {self._settings.name}", again=again
-            ) from None
-
-
-def _overtaken(error: Exception) -> bool:
-    """Whether a change was refused since another came first."""
-    return isinstance(error, Refusal) and (
-        error.status in {"FAILED_PRECONDITION", "ABORTED"} or error.code in {409, 412}
-    )
+        return self.content.bundle(version.payload.reveal())

@@ -17,9 +17,10 @@ from typing import Final
 from ci_acme.errors import SecretError
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
+from ci_acme.storing import told
 from ci_acme_providers.gcp import needs
 from ci_acme_providers.gcp.config import GoogleAccess
-from ci_acme_providers.gcp.faults import Trouble, store_fault
+from ci_acme_providers.gcp.faults import explained
 from ci_acme_providers.gcp.secrets_api import Secrets
 from ci_acme_providers.gcp.session import GoogleSession
 
@@ -39,13 +40,10 @@ def read(rest: str, context: ProviderContext, *, deadline: Deadline) -> Secret:
         )
     session = GoogleSession(GoogleAccess.model_validate({"project": match["project"]}), context)
     api = Secrets(session, match["location"])
-    try:
+    on = f"the secret {match['name']}"
+    with told(SecretError, f"read {reference}", lambda error: explained(error, needs.SECRET_ACCESS, on)):
         name = f"{api.parent()}/secrets/{match['name']}"
         version = api.access(name, match["version"] or "latest", deadline)
-    except Trouble as error:
-        raise store_fault(
-            SecretError, error, f"read {reference}", needed=needs.SECRET_ACCESS, on=f"the secret {match['name']}"
-        ) from None
     if version is None or version.payload is None:
         raise SecretError(
             f"{reference} cannot be read: there is no such secret, or no version of it that is enabled",

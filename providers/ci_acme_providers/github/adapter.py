@@ -16,7 +16,7 @@ from ci_acme.companion import Companion, CompanionStore, Seen
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import expected, is_done
+from ci_acme.rest_store import expected, is_done
 from ci_acme_providers.github.config import GithubSettings
 from ci_acme_providers.github.faults import refusal
 from ci_acme_providers.github.session import GitHub, where
@@ -35,7 +35,7 @@ class GithubStore(CompanionStore):
     MARKS = False
 
     def __init__(self, settings: GithubSettings, context: ProviderContext) -> None:
-        super().__init__(settings, context, name=settings.name, adopt=settings.adopt)
+        super().__init__(settings, context, name=settings.name, adopt=settings.adopt, most=MAX_BYTES)
         self._settings = settings
         self._github = GitHub(settings, context)
 
@@ -77,7 +77,7 @@ class GithubStore(CompanionStore):
 
     def put_companion(self, text: str, deadline: Deadline) -> None:
         """Change the variable, or make it."""
-        self.require_size(len(text), MAX_BYTES)
+        self.content.require_size(len(text))
         body = {"name": self.companion_name, "value": text, **self._visibility()}
         path = f"/variables/{self.companion_name}"
         if self._send("PATCH", path, deadline, body, missing=True).status != 404:

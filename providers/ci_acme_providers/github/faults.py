@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from ci_acme.model.records import format_time
 from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 
 
 def refusal(answer: Answer, doing: str, grant: str) -> Refused:

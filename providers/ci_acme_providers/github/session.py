@@ -12,7 +12,7 @@ from ci_acme.model.records import parse_time
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.rest import Answer, RestClient, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 from ci_acme_providers.github.config import GithubSettings
 from ci_acme_providers.github.faults import is_limited, refusal
 

@@ -16,7 +16,8 @@ from ci_acme.companion import Companion, CompanionStore, Seen
 from ci_acme.errors import SecretError
 from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.rest import Answer, RestClient, member
-from ci_acme.shaped import Refused, expected, is_done
+from ci_acme.rest_store import expected, is_done
+from ci_acme.storing import Refused
 from ci_acme_providers.gitlab.config import GitlabSettings
 from ci_acme_providers.gitlab.faults import exists_already, refusal
 
@@ -34,7 +35,8 @@ class GitlabStore(CompanionStore):
     PROVIDER = "gitlab-variables"
 
     def __init__(self, settings: GitlabSettings, context: ProviderContext) -> None:
-        super().__init__(settings, context, name=settings.name, adopt=settings.adopt)
+        most = MAX_BYTES if settings.type == "env_var" else None
+        super().__init__(settings, context, name=settings.name, adopt=settings.adopt, most=most)
         self._settings = settings
         environ = context.environ
         self._project = settings.project or (None if settings.group else environ.get("CI_PROJECT_ID")) or ""
@@ -51,9 +53,8 @@ class GitlabStore(CompanionStore):
     @property
     def capabilities(self) -> StoreCapabilities:
         """Variables are seen by all jobs: no order under way is kept there. What is not hidden comes back."""
-        returns = self.shape.returns_bundle and not self._settings.hidden
-        most = MAX_BYTES if self._settings.type == "env_var" else None
-        return StoreCapabilities(holds_pending=False, returns_key=returns, max_bytes=most)
+        returns = self.content.shape.returns_bundle and not self._settings.hidden
+        return StoreCapabilities(holds_pending=False, returns_key=returns, max_bytes=self.content.most)
 
     def look(self, deadline: Deadline) -> Seen:
         """The companion, and the variables: GitLab has no way to ask for a variable without its value."""
@@ -135,7 +136,7 @@ class GitlabStore(CompanionStore):
         if set(self.names()) - set(values):
             return None
         try:
-            public = shapes.public_part(self.fields_of(values), self.shape)
+            public = shapes.public_part(self.fields_of(values), self.content.shape)
         except ValueError:
             return None
         return shapes.fingerprint(public[0]) if public else None

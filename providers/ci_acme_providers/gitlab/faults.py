@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 
 
 def said(answer: Answer) -> str:

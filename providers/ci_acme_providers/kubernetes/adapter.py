@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,8 +9,7 @@ from typing import Any, Final
 from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.pending import pending_of, pending_text
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.ports import (
     Absent,
     Deadline,
@@ -22,10 +20,12 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.shaped import Refused, ShapedStore, metadata_of
+from ci_acme.rest_store import RestStore
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, metadata_of, not_read_back, not_removed
 from ci_acme_providers.kubernetes.config import PENDING_SUFFIX, KubernetesSettings
 from ci_acme_providers.kubernetes.faults import grant
-from ci_acme_providers.kubernetes.objects import MANAGER, Conflict, Found, Secrets
+from ci_acme_providers.kubernetes.objects import Conflict, Found, Secrets
+from ci_acme_providers.kubernetes.orders import OrderSecret
 from ci_acme_providers.kubernetes.session import Cluster
 
 MAX_BYTES: Final = 1 << 20
@@ -34,25 +34,26 @@ MAX_BYTES: Final = 1 << 20
 _METADATA: Final = "ci-acme/metadata"
 _SHAPE: Final = "ci-acme/shape"
 _FIELDS: Final = "ci-acme/fields"
-_LABEL: Final = "app.kubernetes.io/managed-by"
 _TLS: Final = "kubernetes.io/tls"
-_ORDER: Final = "order"
 _TRIES: Final = 5
 _FOREIGN: Final = "it was not made by ci-acme"
 
 
-class KubernetesStore(ShapedStore):
+class KubernetesStore(RestStore):
     """A `ports.CertificateStore` on a Secret."""
 
     PROVIDER = "kubernetes"
+    ORDERS_SETTING = "pending"
 
     def __init__(self, settings: KubernetesSettings, context: ProviderContext) -> None:
-        super().__init__(settings, context)
+        super().__init__(context)
         self._settings = settings
+        self.content = Content(settings, context, most=MAX_BYTES)
         cluster = Cluster(settings, context)
         self._secrets = Secrets(cluster, settings.namespace or cluster.namespace)
         self._name = settings.name
-        self._pending = settings.name + PENDING_SUFFIX
+        if settings.pending:
+            self.orders = OrderSecret(self._secrets, settings.name + PENDING_SUFFIX, settings.labels)
 
     @property
     def target(self) -> str:
@@ -63,20 +64,20 @@ class KubernetesStore(ShapedStore):
     def capabilities(self) -> StoreCapabilities:
         """It holds orders under way, unless `pending` is false, and gives keys back."""
         return StoreCapabilities(
-            holds_pending=self._settings.pending, returns_key=self.shape.returns_bundle, max_bytes=MAX_BYTES
+            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MAX_BYTES
         )
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What is there, without its data as long as the API server says that nobody else has changed them."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             found = self._secrets.read(self._name, deadline, whole=False)
             return Absent() if found is None else self._judge(found, deadline)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain; None if they are not there whole."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             found = self._secrets.read(self._name, deadline, whole=True)
             return None if found is None else self._bundle(found)
 
@@ -87,22 +88,22 @@ class KubernetesStore(ShapedStore):
         if metadata is None or found.changed_by(self._fields_of(found)) is not None:
             whole = self._secrets.read(self._name, deadline, whole=True)
             return Absent() if whole is None else self._judge_data(whole)
-        other = found.annotations.get(_SHAPE) != self.shape.fingerprint
-        lacks = "the shape that the config asks for" if other else None
+        other = found.annotations.get(_SHAPE) != self.content.shape.fingerprint
+        lacks = OTHER_SHAPE if other else None
         return Present(None, b"", metadata, metadata.sha256, lacks)
 
     def _judge_data(self, found: Found) -> StoreState:
         """What a Secret holds that we did not make, or that somebody has changed since."""
         try:
-            fields = {name: found.data[name] for name in self.shape.fields}
-            public = shapes.public_part(fields, self.shape)
+            fields = {name: found.data[name] for name in self.content.shape.fields}
+            public = shapes.public_part(fields, self.content.shape)
         except KeyError as missing:
             return Unusable(f"the Secret lacks the field {missing.args[0]}")
         except ValueError as error:
             return Unusable(f"the Secret {error}")
         if public is None:
             return Unusable(
-                f"{found.changed_by(self.shape.fields) or 'somebody'} has changed it since ci-acme wrote it"
+                f"{found.changed_by(self.content.shape.fields) or 'somebody'} has changed it since ci-acme wrote it"
             )
         metadata = metadata_of(found.annotations.get(_METADATA))
         if metadata is not None and shapes.fingerprint(public[0]) != metadata.sha256:
@@ -112,24 +113,32 @@ class KubernetesStore(ShapedStore):
     def _bundle(self, found: Found) -> Bundle | None:
         metadata = metadata_of(found.annotations.get(_METADATA))
         try:
-            return shapes.load({name: found.data[name] for name in self.shape.fields}, self.shape, self.password())
+            return shapes.load(
+                {name: found.data[name] for name in self.content.shape.fields},
+                self.content.shape,
+                self.content.password(),
+            )
         except (KeyError, ValueError):
-            return None if metadata is None else shapes.recover(found.data.values(), metadata.sha256, self.password())
+            return (
+                None
+                if metadata is None
+                else shapes.recover(found.data.values(), metadata.sha256, self.content.password())
+            )
 
     def _fields_of(self, found: Found) -> list[str]:
         """The fields that we wrote, which may be of an earlier shape."""
         names = found.annotations.get(_FIELDS)
-        return names.split(",") if names else list(self.shape.fields)
+        return names.split(",") if names else list(self.content.shape.fields)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask for our rights, and let the API server rehearse the change: admission, quota, type."""
-        with self.errors(StoreNotWritable, "write"):
-            self.password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             verbs = [(verb, self._name) for verb in ("get", "create", "update", "patch")]
-            if self._settings.pending:
-                verbs += [(verb, self._pending) for verb in ("get", "update", "delete")]
+            if self.orders is not None:
+                verbs += [(verb, self._name + PENDING_SUFFIX) for verb in ("get", "update", "delete")]
             denied = self._secrets.denied(verbs, deadline)
             if denied:
                 words = ", ".join(f"{verb} {name}" for verb, name in denied)
@@ -138,7 +147,7 @@ class KubernetesStore(ShapedStore):
                 raise Refused(f"the credentials may not {words} in the namespace {namespace}", fix=fix)
             found = self._secrets.read(self._name, deadline, whole=True)
             if found is None:
-                data = dict.fromkeys(self.shape.fields, b"")
+                data = dict.fromkeys(self.content.shape.fields, b"")
                 self._secrets.create(self._document(data, {}), deadline, dry=True)
             else:
                 self._require_ours(found)
@@ -149,9 +158,9 @@ class KubernetesStore(ShapedStore):
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Create or replace the Secret as one, and read it back. Fields and labels of others stay."""
-        with self.errors(DeliveryError, "write"):
-            fields = self.rendered(bundle)
-            self.require_size(sum(len(name) + len(data) for name, data in fields.items()), MAX_BYTES)
+        with self.errors(DeliveryError, "write", deadline):
+            fields = self.content.fields(bundle)
+            self.content.require_size(sum(len(name) + len(data) for name, data in fields.items()))
             first = found = self._secrets.read(self._name, deadline, whole=True)
             for _ in range(_TRIES):
                 if found is not None and self._is(found, bundle, metadata):
@@ -184,9 +193,7 @@ class KubernetesStore(ShapedStore):
 
     def _require_same(self, found: Found, bundle: Bundle, metadata: Metadata) -> None:
         if not self._is(found, bundle, metadata):
-            raise Refused(
-                "what was read back is not what was written", fix="see which admission webhook changes Secrets"
-            )
+            raise not_read_back("see which admission webhook changes Secrets")
 
     def _old_fields(self, found: Found) -> list[str]:
         return self._fields_of(found) if _METADATA in found.annotations else []
@@ -194,35 +201,19 @@ class KubernetesStore(ShapedStore):
     def _notes(self, metadata: Metadata) -> dict[str, str]:
         return {
             _METADATA: json.dumps(metadata.to_json(), separators=(",", ":"), sort_keys=True),
-            _SHAPE: self.shape.fingerprint,
-            _FIELDS: ",".join(self.shape.fields),
+            _SHAPE: self.content.shape.fingerprint,
+            _FIELDS: ",".join(self.content.shape.fields),
         }
 
     @property
     def _type(self) -> str:
-        return _TLS if {"tls.crt", "tls.key"} <= set(self.shape.fields) else "Opaque"
+        return _TLS if {"tls.crt", "tls.key"} <= set(self.content.shape.fields) else "Opaque"
 
     def _document(
-        self,
-        data: Mapping[str, bytes],
-        annotations: Mapping[str, str],
-        labels: Mapping[str, str] | None = None,
-        *,
-        name: str | None = None,
-        kind: str | None = None,
+        self, data: Mapping[str, bytes], annotations: Mapping[str, str], labels: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": kind or self._type,
-            "metadata": {
-                "name": name or self._name,
-                "namespace": self._secrets.namespace,
-                "annotations": dict(annotations),
-                "labels": {**(labels or {}), **self._settings.labels, _LABEL: MANAGER},
-            },
-            "data": {field: base64.b64encode(value).decode("ascii") for field, value in data.items()},
-        }
+        labels = {**(labels or {}), **self._settings.labels}
+        return self._secrets.document(self._name, self._type, data, labels, annotations)
 
     def _require_ours(self, found: Found) -> None:
         """Raises `Refused` for what must not, or cannot, be written over."""
@@ -243,12 +234,12 @@ class KubernetesStore(ShapedStore):
         """Whether the Secret is what we would write."""
         if found.deleting is not None or any(found.annotations.get(k) != v for k, v in self._notes(metadata).items()):
             return False
-        fields = {name: data for name, data in found.data.items() if name in self.shape.fields}
-        return shapes.same(fields, bundle, self.shape, self.password())
+        fields = {name: data for name, data in found.data.items() if name in self.content.shape.fields}
+        return shapes.same(fields, bundle, self.content.shape, self.content.password())
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the annotation, if the certificate that it speaks of is still there."""
-        with self.errors(DeliveryError, "annotate"):
+        with self.errors(DeliveryError, "annotate", deadline):
             for _ in range(_TRIES):
                 found = self._secrets.read(self._name, deadline, whole=False)
                 if found is None or _certificate(found) != metadata.sha256:
@@ -259,12 +250,12 @@ class KubernetesStore(ShapedStore):
                 except Conflict:
                     continue
                 return
-            raise Refused("it holds another certificate by now", fix="run again")
+            raise another_certificate()
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the Secret, on the condition that nobody changes it meanwhile, and what is staged."""
         del purge  # nothing is kept for recovery
-        with self.errors(DeliveryError, "remove"):
+        with self.errors(DeliveryError, "remove", deadline):
             self.unstage(deadline=deadline)
             for _ in range(_TRIES):
                 found = self._secrets.read(self._name, deadline, whole=False)
@@ -272,50 +263,13 @@ class KubernetesStore(ShapedStore):
                     return Retired.ABSENT
                 state = self._judge(found, deadline)
                 if not isinstance(state, Present) or state.metadata is None:
-                    raise Refused(
-                        "it is not of ci-acme, and is not removed", fix="delete it by hand, if nobody needs it"
-                    )
+                    raise not_removed("it is not of ci-acme")
                 try:
                     self._secrets.delete(self._name, found, deadline)
                 except Conflict:
                     continue
                 return Retired.REMOVED
             raise Refused("it is being changed all the time", fix="end the other runs, and run again")
-
-    # --- orders under way ----------------------------------------------------------------------------------------
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Keep an order in the Secret `NAME-ci-acme-pending`."""
-        order = {_ORDER: pending_text(pending).encode()}
-        with self.errors(DeliveryError, "keep the order of"):
-            for _ in range(_TRIES):
-                found = self._secrets.read(self._pending, deadline, whole=True)
-                document = self._document(order, {}, name=self._pending, kind="Opaque")
-                try:
-                    if found is None:
-                        self._secrets.create(document, deadline)
-                    elif found.data.get(_ORDER) != order[_ORDER]:
-                        document["metadata"]["resourceVersion"] = found.resource_version
-                        self._secrets.replace(document, deadline)
-                except Conflict:
-                    continue
-                return
-            raise Refused("another run keeps its order there", fix="wait until the other run has ended")
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """What `stage` kept."""
-        try:
-            with self.errors(StoreReadError, "read the order of"):
-                found = self._secrets.read(self._pending, deadline, whole=True)
-        except StoreReadError:
-            return None
-        return None if found is None else pending_of(found.data.get(_ORDER))
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Delete it."""
-        if self._settings.pending:
-            with self.errors(DeliveryError, "forget the order of"):
-                self._secrets.delete(self._pending, None, deadline)
 
 
 def _certificate(found: Found | None) -> str | None:

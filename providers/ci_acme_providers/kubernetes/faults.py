@@ -6,7 +6,7 @@ from typing import Any
 
 from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 
 
 def refusal(answer: Answer, verb: str, namespace: str, name: str) -> Refused:

@@ -11,11 +11,13 @@ from urllib.parse import quote
 from ci_acme.dataclass import dataclass, field
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused, is_done
+from ci_acme.rest_store import is_done
+from ci_acme.storing import Refused
 from ci_acme_providers.kubernetes.faults import refusal
 from ci_acme_providers.kubernetes.session import Cluster
 
 MANAGER: Final = "ci-acme"
+_LABEL: Final = "app.kubernetes.io/managed-by"
 _METADATA_ONLY: Final = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -99,6 +101,28 @@ class Secrets:
         self.namespace = namespace
         self._cluster = cluster
         self._base = f"/api/v1/namespaces/{quote(namespace)}/secrets"
+
+    def document(
+        self,
+        name: str,
+        kind: str,
+        data: Mapping[str, bytes],
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """A Secret of the type `kind`, as `create` takes it."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": kind,
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "annotations": dict(annotations or {}),
+                "labels": {**labels, _LABEL: MANAGER},
+            },
+            "data": {field: base64.b64encode(value).decode("ascii") for field, value in data.items()},
+        }
 
     def read(self, name: str, deadline: Deadline, *, whole: bool) -> Found | None:
         """A Secret, `whole` or without its data and type; None if there is none."""

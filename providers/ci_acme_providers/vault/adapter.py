@@ -12,8 +12,7 @@ from typing import Final
 from ci_acme import shapes
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
-from ci_acme.model.pending import pending_of, pending_text
-from ci_acme.model.records import Metadata, PendingOrder
+from ci_acme.model.records import Metadata
 from ci_acme.model.tags import from_tags, to_tags
 from ci_acme.ports import (
     Absent,
@@ -25,10 +24,12 @@ from ci_acme.ports import (
     StoreState,
     Unusable,
 )
-from ci_acme.shaped import Refused, ShapedStore, metadata_of
+from ci_acme.rest_store import RestStore
+from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate, metadata_of, not_read_back, not_removed
 from ci_acme_providers.vault.config import OWN_FIELD, VaultSettings
 from ci_acme_providers.vault.faults import rule
 from ci_acme_providers.vault.kv import CasMismatch, Key, Kv, NotReadable, Version, capabilities, dump, go_seconds
+from ci_acme_providers.vault.orders import OrderKey
 from ci_acme_providers.vault.session import Vault
 
 MAX_BYTES: Final = 1_000_000
@@ -39,22 +40,24 @@ _VERSION: Final = "ci-acme-version"
 _SHAPE: Final = "ci-acme-shape"
 _TAG_LENGTH: Final = 512
 _TAGS: Final = 64
-_ORDER: Final = "order"
 _IN_BETWEEN: Final = timedelta(seconds=60)
 """How long a writer is given between a version and the copy of its metadata."""
 
 
-class VaultStore(ShapedStore):
+class VaultStore(RestStore):
     """A `ports.CertificateStore` on a KV engine, version 2, of HashiCorp Vault or OpenBao."""
 
     PROVIDER = "vault"
+    ORDERS_SETTING = "pending"
 
     def __init__(self, settings: VaultSettings, context: ProviderContext) -> None:
-        super().__init__(settings, context)
+        super().__init__(context)
         self._settings = settings
+        self.content = Content(settings, context, most=MAX_BYTES)
         self._vault = Vault(settings, context)
         self._secret = Kv(self._vault, settings.path)
-        self._pending = Kv(self._vault, f"{settings.path}-ci-acme-pending")
+        beside = OrderKey(Kv(self._vault, f"{settings.path}-ci-acme-pending"))
+        self.orders: OrderKey | None = beside if settings.pending else None
 
     @property
     def target(self) -> str:
@@ -65,19 +68,19 @@ class VaultStore(ShapedStore):
     def capabilities(self) -> StoreCapabilities:
         """It holds orders under way, unless `pending` is false, and gives keys back."""
         return StoreCapabilities(
-            holds_pending=self._settings.pending, returns_key=self.shape.returns_bundle, max_bytes=MAX_BYTES
+            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MAX_BYTES
         )
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What is there, by the metadata alone as long as they are of the current version."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             return self._judge(self._secret.look(deadline), deadline)
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain of the current version; None if they are not there whole, or may not be read."""
-        with self.errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             try:
                 version = self._secret.read(deadline)
             except NotReadable:
@@ -89,8 +92,8 @@ class VaultStore(ShapedStore):
             return Absent(key.gone if key is not None and key.recoverable else None)
         metadata = _bound(key)
         if metadata is not None:
-            other = key.custom.get(_SHAPE) != self.shape.fingerprint
-            lacks = "the shape that the config asks for" if other else None
+            other = key.custom.get(_SHAPE) != self.content.shape.fingerprint
+            lacks = OTHER_SHAPE if other else None
             return Present(None, b"", metadata, str(key.current), lacks)
         try:
             version = self._secret.read(deadline)
@@ -104,8 +107,8 @@ class VaultStore(ShapedStore):
         """A version without a copy of its metadata: it is being written, its writer was killed, or it is not ours."""
         own = metadata_of(version.fields.get(OWN_FIELD))
         try:
-            fields = shapes.of_texts(version.fields, self.shape)
-            public = shapes.public_part(fields, self.shape)
+            fields = shapes.of_texts(version.fields, self.content.shape)
+            public = shapes.public_part(fields, self.content.shape)
         except ValueError as error:
             fields, public = None, None
             if own is None:
@@ -119,23 +122,25 @@ class VaultStore(ShapedStore):
         if own is not None:
             old = key.created is not None and deadline.clock.now() - key.created > _IN_BETWEEN
             lacks = "the metadata beside the secret" if old and key.current == version.number else None
-            lacks = lacks if fields is not None else "the shape that the config asks for"
+            lacks = lacks if fields is not None else OTHER_SHAPE
         return Present(certificate, chain, own, str(version.number), lacks)
 
     def _bundle(self, version: Version) -> Bundle | None:
         own = metadata_of(version.fields.get(OWN_FIELD))
         try:
-            return shapes.load(shapes.of_texts(version.fields, self.shape), self.shape, self.password())
+            return shapes.load(
+                shapes.of_texts(version.fields, self.content.shape), self.content.shape, self.content.password()
+            )
         except ValueError:
             texts = [text.encode() for text in version.fields.values() if isinstance(text, str)]
-            return None if own is None else shapes.recover(texts, own.sha256, self.password())
+            return None if own is None else shapes.recover(texts, own.sha256, self.content.password())
 
     # --- writing -------------------------------------------------------------------------------------------------
 
     def probe(self, *, deadline: Deadline) -> None:
         """Ask Vault what the token may do at each path that is written."""
-        with self.errors(StoreNotWritable, "write"):
-            self.password()
+        with self.errors(StoreNotWritable, "write", deadline):
+            self.content.password()
             self._secret.look(deadline)
             wanted = self._needs(deadline)
             allowed = capabilities(self._vault, list(wanted), deadline)
@@ -153,17 +158,17 @@ class VaultStore(ShapedStore):
         data = {"create", "update", "read"}
         describing = {"read", "update"} | ({"create"} if self._settings.delete_version_after is not None else set())
         wanted = {self._secret.at("data", deadline): data, self._secret.at("metadata", deadline): describing}
-        if self._settings.pending:
-            wanted[self._pending.at("data", deadline)] = data
-            wanted[self._pending.at("metadata", deadline)] = {"read", "delete"}
+        if self.orders is not None:
+            wanted[self.orders.key.at("data", deadline)] = data
+            wanted[self.orders.key.at("metadata", deadline)] = {"read", "delete"}
         return wanted
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Write one version with all fields, check-and-set, read it back, and put its metadata beside it."""
-        with self.errors(DeliveryError, "write"):
-            fields = shapes.as_texts(self.rendered(bundle), self.shape)
+        with self.errors(DeliveryError, "write", deadline):
+            fields = shapes.as_texts(self.content.fields(bundle), self.content.shape)
             fields[OWN_FIELD] = dump(metadata.to_json())
-            self.require_size(sum(len(name) + len(text) for name, text in fields.items()), MAX_BYTES)
+            self.content.require_size(sum(len(name) + len(text) for name, text in fields.items()))
             key = self._secret.look(deadline)
             if key is not None and key.gone is None and self._holds(bundle, metadata, key, deadline):
                 number = key.current
@@ -187,7 +192,9 @@ class VaultStore(ShapedStore):
         if metadata_of(version.fields.get(OWN_FIELD)) is None:
             return False
         try:
-            return shapes.same(shapes.of_texts(version.fields, self.shape), bundle, self.shape, self.password())
+            return shapes.same(
+                shapes.of_texts(version.fields, self.content.shape), bundle, self.content.shape, self.content.password()
+            )
         except ValueError:
             return False
 
@@ -217,7 +224,7 @@ class VaultStore(ShapedStore):
         if version is not None and version.number > number:
             raise Refused(f"version {version.number} was written over ours", fix="wait until the other run has ended")
         if version is None or not self._is(version, bundle):
-            raise Refused("what was read back is not what was written", fix="see the audit log of Vault")
+            raise not_read_back("see the audit log of Vault")
 
     def _describe(self, metadata: Metadata, number: int, deadline: Deadline) -> None:
         key = self._secret.look(deadline)
@@ -233,31 +240,28 @@ class VaultStore(ShapedStore):
             tags = to_tags(metadata, length=_TAG_LENGTH, most=_TAGS - 2 - others)
         except ValueError as error:
             raise Refused(str(error), fix="remove custom metadata of your own from the secret") from None
-        return {**tags, _VERSION: str(number), _SHAPE: self.shape.fingerprint}
+        return {**tags, _VERSION: str(number), _SHAPE: self.content.shape.fingerprint}
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace the copy beside the secret, if the version that it speaks of is still the current one."""
-        with self.errors(DeliveryError, "annotate"):
+        with self.errors(DeliveryError, "annotate", deadline):
             key = self._secret.look(deadline)
             state = self._judge(key, deadline)
             current = state.metadata if isinstance(state, Present) else None
             if key is None or current is None or current.sha256 != metadata.sha256:
-                raise Refused("it holds another certificate by now", fix="run again")
+                raise another_certificate()
             self._secret.describe(self._tags(metadata, key, key.current), key, deadline)
 
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Delete the current version; older ones are no longer current, and stay. `purge` removes them all."""
-        with self.errors(DeliveryError, "remove"):
+        with self.errors(DeliveryError, "remove", deadline):
             self.unstage(deadline=deadline)
             key = self._secret.look(deadline)
             state = self._judge(key, deadline)
             if key is None or (isinstance(state, Absent) and not (purge and _MANAGED in key.custom)):
                 return Retired.ABSENT
             if isinstance(state, Unusable) or (isinstance(state, Present) and state.metadata is None):
-                raise Refused(
-                    f"version {key.current} is not of ci-acme, and is not removed",
-                    fix="delete it by hand, if nobody needs it",
-                )
+                raise not_removed(f"version {key.current} is not of ci-acme")
             if purge:
                 self._secret.destroy(deadline)
                 return Retired.REMOVED
@@ -266,37 +270,6 @@ class VaultStore(ShapedStore):
             if after is not None and after.gone is None:
                 raise Refused(f"version {after.current} was written meanwhile", fix="end the other run, and run again")
         return Retired.REMOVED
-
-    # --- orders under way ----------------------------------------------------------------------------------------
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Keep an order at `PATH-ci-acme-pending`."""
-        with self.errors(DeliveryError, "keep the order of"):
-            key = self._pending.look(deadline)
-            try:
-                self._pending.write({_ORDER: pending_text(pending)}, after=key.current if key else 0, deadline=deadline)
-            except CasMismatch:
-                if self.staged(deadline=deadline) != pending:  # else the answer to our own write was lost
-                    raise Refused(
-                        "another run keeps its order there", fix="wait until the other run has ended"
-                    ) from None
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """What `stage` kept."""
-        try:
-            with self.errors(StoreReadError, "read the order of"):
-                version = self._pending.read(deadline)
-        except (StoreReadError, NotReadable):
-            return None
-        return None if version is None else pending_of(version.fields.get(_ORDER))
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Remove every version of it."""
-        if not self._settings.pending:
-            return
-        with self.errors(DeliveryError, "forget the order of"):
-            if self._pending.look(deadline) is not None:
-                self._pending.destroy(deadline)
 
 
 def _bound(key: Key) -> Metadata | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ci_acme.model.secret import harmless
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 
 CAS_MISMATCH = "check-and-set parameter did not match"
 

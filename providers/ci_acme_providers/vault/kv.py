@@ -14,7 +14,8 @@ from ci_acme.dataclass import dataclass, field
 from ci_acme.model.records import parse_time
 from ci_acme.ports import Deadline
 from ci_acme.rest import Answer, member
-from ci_acme.shaped import Refused, expected, is_done
+from ci_acme.rest_store import expected, is_done
+from ci_acme.storing import Refused
 from ci_acme_providers.vault.faults import CAS_MISMATCH, refusal, rule, said
 from ci_acme_providers.vault.session import Vault
 

@@ -12,7 +12,7 @@ from ci_acme.errors import ConfigError, SecretError
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.rest import Answer, RestClient, member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 from ci_acme_providers.vault.config import VaultAccess
 from ci_acme_providers.vault.faults import login_refusal
 

@@ -6,7 +6,7 @@ from ci_acme.errors import ConfigError, SecretError
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, ProviderContext
 from ci_acme.rest import member
-from ci_acme.shaped import Refused
+from ci_acme.storing import Refused
 from ci_acme.wire import Unreachable
 from ci_acme_providers.vault.config import VaultAccess
 from ci_acme_providers.vault.faults import refusal, rule
