@@ -20,6 +20,7 @@ from ci_acme.spec import Kind
 
 NAME: Final = "the command line"
 _DEFAULT: Final = Mark("default", "")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
 _EXPANSION: Final = re.compile(r"\$\{[^}]*\}")
 
 
@@ -91,9 +92,10 @@ def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
     first = f"wildcard.{first[2:]}" if first.startswith("*.") else first
     first = _EXPANSION.sub("", first.replace("${environment}", environment or "")).strip(".")
     try:
-        return to_a_labels(first)[:200] or "default"
+        name = to_a_labels(first)[:200]
     except ValueError:
-        return "default"  # the name is a problem of its own
+        name = ""
+    return name if _NAME.match(name) else "default"  # the domain is a problem of its own
 
 
 def _dns(document: Document, said: Mapping[str, Said], environ: Mapping[str, str], problems: list[Problem]) -> None:
