@@ -13,7 +13,7 @@ from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
 from ci_acme.ca.parallel import parallel, width_for
-from ci_acme.ca.problems import problem_kind
+from ci_acme.ca.problems import SHOW_DIRECTORY, problem_kind
 from ci_acme.ca.renewal import RenewalReply, fetch_renewal_info, renewal_info_url
 from ci_acme.ca.scope import Scope
 from ci_acme.ca.signed import AcmeTransport
@@ -290,7 +290,7 @@ class AcmeClient:
     def _open(self, scope: Scope) -> tuple[Directory, AcmeTransport]:
         with self._lock:
             if self._directory is None or self._signed is None:
-                reply = self.transport.get(self.directory_url, kind="directory", what="show its directory", scope=scope)
+                reply = self.transport.get(self.directory_url, kind="directory", what=SHOW_DIRECTORY, scope=scope)
                 date = reply.date
                 self._clock_error = None if date is None else (self.clock.now() - date).total_seconds()
                 return self.begin(Directory.from_reply(reply))

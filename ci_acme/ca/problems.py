@@ -139,6 +139,10 @@ _REFUSED: Final[dict[str, tuple[type[CiAcmeError], str]]] = {
 }
 
 
+SHOW_DIRECTORY: Final = "show its directory"
+_NO_DIRECTORY: Final = "check the URL of the CA's directory, also its path"
+
+
 def error_for(problem: Problem, *, what: str, where: str, retry_at: datetime | None = None) -> CiAcmeError:
     """The error for a refused request: `what` was asked of the host `where`."""
     said = problem.describe()
@@ -158,6 +162,8 @@ def error_for(problem: Problem, *, what: str, where: str, retry_at: datetime | N
     if status >= 500:
         return CaUnreachable(f"{where} failed to {what}: {said}", fix=_again(retry_at, details), details=details)
     kind, fix = _REFUSED.get(problem.kind, (CaError, "read the CA's reason; run again later"))
+    if what == SHOW_DIRECTORY:
+        kind, fix = CaError, _NO_DIRECTORY
     return kind(f"{where} refused to {what}: {said}", fix=fix, details=details)
 
 

@@ -30,7 +30,8 @@ def explain(error: Exception, where: str, proxy: str | None, bundle: Path | None
         reason = (error.reason or "TLS failure").replace("_", " ").lower()
         return TlsFailure(f"TLS with {where}{via} failed: {reason}", fix=_CHECK_URL)
     message, fix = _in_words(error, proxy or where)
-    return CaUnreachable(f"{where}{via}: {message}", fix=fix)
+    whole = proxy is None and where in message
+    return CaUnreachable(message if whole else f"{where}{via}: {message}", fix=fix)
 
 
 def _in_words(error: Exception, peer: str) -> tuple[str, str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
+from ci_acme.cli.streams import Streams
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status (CONTRACT section 2). Ctrl-C is never a traceback."""
     try:
-        return _main(argv)
+        with Streams() as streams:
+            status = _main(argv)
+        return streams.status(status)
     except KeyboardInterrupt:
         return 130
 
@@ -22,9 +25,13 @@ def _main(argv: list[str] | None) -> int:
 
         print(f"ci-acme {__version__}")
         return 0
-    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+    if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(top_help())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        arguments = ["version", *arguments[1:]]
+    elif arguments[0] in {"-h", "--help", "help"}:  # ci-acme help COMMAND
+        arguments = [*arguments[1:], "--help"]
     from ci_acme.cli.app import run
 
     return run(arguments)

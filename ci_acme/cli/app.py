@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ci_acme.cli.commands import COMMANDS
 from ci_acme.cli.console import Console
 from ci_acme.cli.neutral import NeutralStream, reads_commands
-from ci_acme.cli.options import parse
+from ci_acme.cli.parser import parse
 from ci_acme.cli.signals import EarlySignals
-from ci_acme.errors import CiAcmeError, InternalError
+from ci_acme.errors import CiAcmeError, InternalError, UsageError
 
 if TYPE_CHECKING:
     from ci_acme.cli.annotations import Annotator
@@ -55,9 +56,8 @@ def _run(arguments: list[str], early: EarlySignals) -> int:
         return int(leaving.code or 0)
     except CiAcmeError as error:
         return _fail(error, console, arguments)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives until the process ends
-        return 1
+    except UnicodeEncodeError as error:
+        return _fail(_unnameable(error), console, arguments)
     except Exception as error:  # the one place where a defect of ours becomes a message
         return _fail(early.came, console, arguments) if early.came else _defect(error, console, arguments)
     finally:
@@ -92,7 +92,7 @@ def _fail(error: CiAcmeError, console: Console, arguments: list[str]) -> int:
     if console.annotator is not None:
         console.annotator.show_problems(error)
     if _json_asked(arguments):
-        command = next((part for part in arguments if not part.startswith("-")), "")
+        command = next((part for part in arguments if part in dict(COMMANDS)), "")
         document = {
             "schema": "ci-acme/result/1",
             "command": command,
@@ -118,6 +118,16 @@ def _defect(error: Exception, console: Console, arguments: list[str]) -> int:
     if os.environ.get("CI_ACME_TRACEBACK") == "1":
         traceback.print_exception(error)
     return _fail(defect, console, arguments)
+
+
+def _unnameable(error: UnicodeEncodeError) -> CiAcmeError:
+    """A path of the config that cannot be a file's name here; with another encoding it is a defect of ours."""
+    if error.encoding != sys.getfilesystemencoding() or error.encoding == "utf-8":
+        raise error
+    return UsageError(
+        f"the encoding of file names is {error.encoding} here, and has not every character of a path",
+        fix="set PYTHONUTF8=1, or a locale like LC_ALL=C.UTF-8",
+    )
 
 
 def _json_asked(arguments: list[str]) -> bool:

@@ -12,6 +12,7 @@ from ci_acme.cli.app import wants_json
 from ci_acme.cli.console import Console
 from ci_acme.cli.source import load_config
 from ci_acme.errors import UsageError
+from ci_acme.hosts import detect_environment
 
 DEFAULT_FILE: Final = "ci-acme.yaml"
 MOST_TRIES: Final = 5
@@ -70,10 +71,23 @@ def _init(options: Any, console: Console) -> int:
     if target == "-":
         print(text, end="")
         return 0
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(target).write_text(text, encoding="utf-8")
-    console.info(f"wrote {target}; next: ci-acme config validate --config {target}, then ci-acme check")
+    try:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror or error}",
+            fix="name another file with --file, or - for stdout",
+        ) from None
+    console.info(f"wrote {target}; next: {_next(target, text)}, then ci-acme check")
     return 0
+
+
+def _next(target: str, text: str) -> str:
+    """The command that validates it, with what it needs from here."""
+    command = "ci-acme config validate" if target == DEFAULT_FILE else f"ci-acme config validate --config {target}"
+    wanted = "${environment}" in text and detect_environment(None, os.environ) is None
+    return f"{command} --environment NAME (in CI it is known)" if wanted else command
 
 
 def _ask(answers: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ plain lines as a heartbeat, because a silent CI job looks like a hung one.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -104,7 +105,8 @@ class Console:
         if self._live and self._level >= LEVELS["info"]:
             with self._lock:
                 self._wipe()
-                self._line = plain(f"{event.certificate}: {text}")[:110]
+                head = f"{event.certificate}: " if event.certificate else ""
+                self._line = plain(head + text)[: _width(self._stream) - 1]  # a line that wraps cannot be wiped
                 self._stream.write(self._line)
                 self._stream.flush()
             return
@@ -143,6 +145,14 @@ class Console:
         if self._line:
             self._stream.write("\r\x1b[K")
             self._line = ""
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of the terminal, at most 111."""
+    try:
+        return min(os.get_terminal_size(stream.fileno()).columns or 80, 111)
+    except (OSError, ValueError):
+        return 80
 
 
 def _now() -> str:

@@ -54,7 +54,12 @@ certificates:
 def main(options: Any, console: Console) -> int:
     """Run the demo; everything that it leaves is in one directory."""
     directory = Path(getattr(options, "directory", None) or "ci-acme-demo")
-    _prepare(directory)
+    try:
+        _prepare(directory)
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be written: {error.strerror or error}", fix="name another one with --directory"
+        ) from None
     clock = SystemClock()
     say = _Lines(console)
     with Sandbox(directory / "sandbox") as sandbox:

@@ -1,24 +1,21 @@
-"""The parser, made of tables, and what comes from `CI_ACME_<OPTION>` where the command line does not say it."""
+"""What every command takes, as tables; `parser` makes the command line of them."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
-from ci_acme.config.options import OPTIONS, Option, flag_value
+from ci_acme.config.options import OPTIONS, Option
 from ci_acme.dataclass import dataclass
-from ci_acme.errors import UsageError
 
-_SUMMARY: Final = {**dict(COMMANDS), **dict(GLOBAL_OPTIONS)}
+SUMMARY: Final = {**dict(COMMANDS), **dict(GLOBAL_OPTIONS)}
 
 GLOBALS: Final = (
-    Option("config", _SUMMARY["--config FILE"], "FILE"),
-    Option("output", _SUMMARY["--output text|json"], choices=("text", "json")),
-    Option("log_level", _SUMMARY["--log-level LEVEL"], choices=("error", "warning", "info", "debug")),
-    Option("log_format", _SUMMARY["--log-format text|json"], choices=("text", "json")),
-    Option("no_color", _SUMMARY["--no-color"], flag=True),
+    Option("config", SUMMARY["--config FILE"], "FILE"),
+    Option("output", SUMMARY["--output text|json"], choices=("text", "json")),
+    Option("log_level", SUMMARY["--log-level LEVEL"], choices=("error", "warning", "info", "debug")),
+    Option("log_format", SUMMARY["--log-format text|json"], choices=("text", "json")),
+    Option("no_color", SUMMARY["--no-color"], flag=True),
 )
 SOURCE: Final = (
     Option("environment", "what ${environment} stands for (default: what the CI system says)", "NAME"),
@@ -132,93 +129,3 @@ SHAPES: Final = {
     "version": Shape(),
 }
 """Every command of `commands.COMMANDS`."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing and exiting."""
-        raise UsageError(f"{self.prog}: {message}", fix=f"see `{self.prog} --help`")
-
-
-def parse(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespace:
-    """The options of a command line; those not given have their variable's value, if it is set.
-
-    Raises `UsageError`. An option that nobody gives is not in the namespace. An empty variable counts as unset.
-    """
-    first = next((part for part in arguments if part in SHAPES), None)
-    namespace = build(first).parse_args(arguments)
-    for option in READ_HERE:
-        text = environ.get(option.variable, "").strip()
-        if text and not hasattr(namespace, option.name):
-            setattr(namespace, option.name, _from_text(option, text))
-    return namespace
-
-
-def build(command: str | None = None) -> argparse.ArgumentParser:
-    """The whole command line; or, as making a parser takes its time, only as much of it as `command` needs."""
-    parser = Parser(prog="ci-acme", add_help=False, allow_abbrev=False)
-    _add(parser, GLOBALS)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, shape in SHAPES.items():
-        if command in {None, name}:
-            _fill(_subparser(commands, name, _SUMMARY[name], (*GLOBALS, *shape.options)), shape)
-    return parser
-
-
-def _fill(parser: argparse.ArgumentParser, shape: Shape) -> None:
-    targets = [parser]
-    if shape.actions:
-        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-        targets = [_subparser(actions, name, summary, (*GLOBALS, *options)) for name, summary, options in shape.actions]
-    if shape.positional is None:
-        return
-    dest, metavar, text = shape.positional
-    for target in targets:
-        many = dest in {"names", "files"}
-        target.add_argument(
-            dest, nargs="*" if many else "?", metavar=metavar, default=[] if many else argparse.SUPPRESS, help=text
-        )
-
-
-def _subparser(parent: Any, name: str, summary: str, options: tuple[Option, ...]) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = parent.add_parser(
-        name, help=summary, description=summary, allow_abbrev=False, argument_default=argparse.SUPPRESS
-    )
-    _add(parser, options)
-    return parser
-
-
-def _add(parser: argparse.ArgumentParser, options: tuple[Option, ...]) -> None:
-    for option in options:
-        arguments: dict[str, Any] = {"help": f"{option.help} [{option.variable}]", "default": argparse.SUPPRESS}
-        if option.flag:
-            arguments["action"] = "store_true"
-        else:
-            arguments["metavar"] = option.metavar or "|".join(option.choices)
-        if option.many:
-            arguments["action"] = "append"
-        if option.choices:
-            arguments["choices"] = option.choices
-        if option.number:
-            arguments["type"] = float
-        parser.add_argument(option.switch, dest=option.name, **arguments)
-
-
-def _from_text(option: Option, text: str) -> Any:
-    if option.flag:
-        value = flag_value(text)
-        if value is None:
-            raise UsageError(f"{option.variable} is {text!r}", fix=f"set {option.variable} to true or false")
-        return value
-    if option.choices and text not in option.choices:
-        raise UsageError(
-            f"{option.variable} is {text!r}", fix=f"set {option.variable} to one of {', '.join(option.choices)}"
-        )
-    if option.number:
-        try:
-            return float(text)
-        except ValueError:
-            raise UsageError(f"{option.variable} is {text!r}, not a number", fix="give a number") from None
-    return text

@@ -27,6 +27,8 @@ def stop_on_signals(clock: SystemClock, abort: Callable[[], None]) -> Generator[
 
     names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP") if hasattr(signal, name)]
     numbers = [getattr(signal, name) for name in names]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)  # `nohup`: it shall outlive the terminal
     before = [(number, signal.signal(number, handle)) for number in numbers]
     try:
         yield

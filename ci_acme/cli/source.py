@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from ci_acme.config.load import Loaded, open_config
+from ci_acme.errors import UsageError
 from ci_acme.hosts import detect_environment
 
 
 def load_config(options: Any) -> Loaded:
     """The config that the options, the environment and the file say. Raises `ConfigError` or `UsageError`."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory was removed", fix="change into one that exists") from None
     return open_config(
         vars(options),
         environ=os.environ,
-        cwd=Path.cwd(),
+        cwd=here,
         environment=detect_environment(getattr(options, "environment", None), os.environ),
     )
 

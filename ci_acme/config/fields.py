@@ -75,7 +75,8 @@ def check_state(value: str) -> str:
     return value
 
 
-def _check_email(value: str) -> str:
+def email_address(value: str) -> str:
+    """The address, its domain as A-labels. Raises `ValueError` for what RFC 8555 section 7.3 does not take."""
     address = value[7:] if value.lower().startswith("mailto:") else value
     if "?" in address or "," in address or "%" in address:
         raise ValueError("must be one address without header fields (RFC 8555 section 7.3)")
@@ -228,7 +229,7 @@ DirectoryName = Annotated[
     ),
 ]
 """A well-known CA, or the URL of a directory."""
-Email = Annotated[str, AfterValidator(_check_email)]
+Email = Annotated[str, AfterValidator(email_address)]
 AccountKey = Annotated[
     str,
     AfterValidator(_check_account_key),

@@ -12,6 +12,7 @@ from ci_acme.config.options import BY_NAME, Said, split, variable
 from ci_acme.config.problems import Problem, problem
 from ci_acme.config.shape import is_list, is_secret, provider_model
 from ci_acme.core.quirks import known_ca
+from ci_acme.dataclass import replace
 from ci_acme.model.names import ROOT, to_a_labels
 from ci_acme.registry import names
 from ci_acme.settings import Settings, StoreSettings
@@ -19,6 +20,7 @@ from ci_acme.spec import Kind
 
 NAME: Final = "the command line"
 _DEFAULT: Final = Mark("default", "")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
 _EXPANSION: Final = re.compile(r"\$\{[^}]*\}")
 
 
@@ -66,6 +68,9 @@ def _authority(document: Document, said: Mapping[str, Said]) -> None:
             document.put((*path, *key), said[name].value, said[name].mark)
 
 
+_SETTING: Final = re.compile(r"(?P<dns>dns\[0\])\.(?P<key>\w+)\Z|stores\[(?P<store>\d+)\]\.(?P<name>\w+)\Z")
+"""The way to a setting of a provider, as problems show it."""
+
 AUTHORITY_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "email": ("contact",),
     "agree_terms": ("agree_terms",),
@@ -87,9 +92,10 @@ def _certificate_name(said: Mapping[str, Said], environment: str | None) -> str:
     first = f"wildcard.{first[2:]}" if first.startswith("*.") else first
     first = _EXPANSION.sub("", first.replace("${environment}", environment or "")).strip(".")
     try:
-        return to_a_labels(first)[:200] or "default"
+        name = to_a_labels(first)[:200]
     except ValueError:
-        return "default"  # the name is a problem of its own
+        name = ""
+    return name if _NAME.match(name) else "default"  # the domain is a problem of its own
 
 
 def _dns(document: Document, said: Mapping[str, Said], environ: Mapping[str, str], problems: list[Problem]) -> None:
@@ -169,6 +175,28 @@ def _stores(
         _from_variables(document, (*path, index), model, provider, environ)
         if colon and model is not None and issubclass(model, StoreSettings):
             document.put((*path, index, model.TARGET), target, store.mark)
+
+
+def advise(one: Problem, document: Document) -> Problem:
+    """How to say a setting that is required, as there is no file to write it into."""
+    match = _SETTING.search(one.path)
+    if match is None or not one.message.startswith("is required"):
+        return one
+    kind = Kind.DNS if match["dns"] else Kind.STORE
+    certificate = next(iter(document.data["certificates"].values()))
+    entry = document.data["dns"][0] if match["dns"] else certificate["stores"][int(match["store"])]
+    key, provider = match["key"] or match["name"], str(entry.get("provider"))
+    model = provider_model(kind, provider)
+    field = model.model_fields.get(key) if model else None
+    if field is None:
+        return one
+    secret = is_secret(field)
+    ways = [f"set {variable(provider, key)}" + (" to the secret" if secret else "")]
+    if match["dns"]:
+        ways.append(f"give --dns-option {key}={'env:NAME' if secret else '…'}")
+    elif model is not None and issubclass(model, StoreSettings) and key == model.TARGET:
+        ways = [f"give --store {provider}:{key.upper()}"]
+    return replace(one, fix=", or ".join(ways))
 
 
 def _required(name: str, what: str, allowed: list[str] | tuple[str, ...]) -> Problem:

@@ -10,8 +10,9 @@ from ci_acme.config import fileless
 from ci_acme.config.directories import resolve_directory
 from ci_acme.config.document import Document, KeyPath
 from ci_acme.config.emit import emit
+from ci_acme.config.fields import email_address
 from ci_acme.config.load import load_text
-from ci_acme.config.options import read_options
+from ci_acme.config.options import flag_value, read_options
 from ci_acme.config.problems import config_error
 from ci_acme.config.shape import is_secret, model_at, provider_model
 from ci_acme.dataclass import dataclass
@@ -69,19 +70,23 @@ class Question:
         elif self.many:
             value = text.split()
         elif self.flag:
-            value = text == "true"
+            value = flag_value(text) is True
         return {**answers, self.option: value}
 
 
 def questions(answers: Mapping[str, Any]) -> list[Question]:
     """The questions that `answers` leave open, in order; the DNS provider's own follow once it is chosen."""
     asked = [
-        Question("domain", "Names of the certificate", "${environment}.preview.example.com", _check_domains, many=True),
-        Question("ca", "CA: a well-known name, or the URL of its directory", "letsencrypt", _check_ca),
-        Question("email", "E-mail address for the CA's notices", "", lambda _: None),
         Question(
-            "agree_terms", "Do you agree to the CA's terms of service (true or false)?", "false", _flag, flag=True
+            "domain",
+            "Names of the certificate, separated by spaces",
+            "${environment}.preview.example.com",
+            _check_domains,
+            many=True,
         ),
+        Question("ca", "CA: a well-known name, or the URL of its directory", "letsencrypt", _check_ca),
+        Question("email", "E-mail address for the CA's notices", "", _check_email),
+        Question("agree_terms", "Do you agree to the CA's terms of service (yes or no)?", "no", _flag, flag=True),
         Question("store", "Where the certificate goes, STORE:TARGET", "file:certs", _one_of(Kind.STORE)),
         Question("dns", "DNS provider", "rfc2136", _one_of(Kind.DNS)),
         *_settings(answers.get("dns")),
@@ -96,7 +101,7 @@ def render(answers: Mapping[str, Any]) -> str:
     they leave open has the question's default. Raises `ConfigError` if they make no valid config.
     """
     document = _document(_complete(answers))
-    text = _SECTION.sub("\n\n", _HEAD + emit(document.data, above=_describer(document), below=_later))
+    text = _SECTION.sub("\n\n", _HEAD + emit(document.data, above=_describer(document), below=_later(document)))
     load_text(text.encode(), "ci-acme.yaml", environ=_Anything(), environment="environment")
     return text
 
@@ -163,8 +168,14 @@ def _describer(document: Document) -> Callable[[KeyPath], str]:
     return describe
 
 
-def _later(path: KeyPath) -> list[str]:
-    return list(_LATER.get(str(path[0]), ())) if len(path) == 2 else []
+def _later(document: Document) -> Callable[[KeyPath], list[str]]:
+    def later(path: KeyPath) -> list[str]:
+        if len(path) != 2 or path[0] not in _LATER:
+            return []
+        there = document.data[path[0]][path[1]]
+        return [line for line in _LATER[path[0]] if line.partition(":")[0] not in there]
+
+    return later
 
 
 def _check_domains(answer: str) -> str | None:
@@ -179,6 +190,10 @@ def _check_ca(answer: str) -> str | None:
     return _reason(resolve_directory, answer)
 
 
+def _check_email(answer: str) -> str | None:
+    return _reason(email_address, answer) if answer else None
+
+
 def _reason(function: Callable[[str], object], answer: str) -> str | None:
     try:
         function(answer)
@@ -188,7 +203,7 @@ def _reason(function: Callable[[str], object], answer: str) -> str | None:
 
 
 def _flag(answer: str) -> str | None:
-    return None if answer in ("true", "false") else "true or false"
+    return "yes or no" if flag_value(answer) is None else None
 
 
 def _check_reference(answer: str) -> str | None:

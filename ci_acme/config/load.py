@@ -6,7 +6,7 @@ directory that the command runs in, not to the file's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ def load_text(data: bytes, name: str, *, environ: Mapping[str, str], environment
 def from_options(options: Mapping[str, Any], *, environ: Mapping[str, str], environment: str | None) -> Loaded:
     """The configuration that options and variables alone say. Arguments and errors as for `load`."""
     document, problems = fileless.build(read_options(options, environ), environ, environment)
-    return _finish(document, problems, None, environ, environment)
+    return _finish(document, problems, None, environ, environment, fileless.advise)
 
 
 def _finish(
@@ -124,6 +124,7 @@ def _finish(
     path: Path | None,
     environ: Mapping[str, str],
     environment: str | None,
+    advise: Callable[[Problem, Document], Problem] = lambda one, _: one,
 ) -> Loaded:
     if () in document.blamed:
         raise config_error(document.name, problems)
@@ -136,7 +137,7 @@ def _finish(
     except ValidationError as error:
         problems += translate(error, document)
     if problems or config is None:
-        raise config_error(document.name, problems)
+        raise config_error(document.name, [advise(one, document) for one in problems])
     return Loaded(config, path, _origins(config, document), environment)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ci_acme.config.document import Document, KeyPath, Mark
+from ci_acme.config.document import Document, KeyPath, Mark, show_key
 from ci_acme.config.problems import Problem, problem
 from ci_acme.config.scalars import not_allowed, resolve
 from ci_acme.dataclass import dataclass, field
@@ -93,7 +93,7 @@ def parse(data: bytes, name: str) -> tuple[Document, list[Problem]]:
 def _decode(data: bytes, name: str) -> str:
     start = Mark("file", name, 1, 1)
     if len(data) > MAX_BYTES:
-        raise _Stop(start, f"the file has {len(data)} bytes; {MAX_BYTES} is the limit")
+        raise _Stop(start, f"the file has more than {MAX_BYTES} bytes, which is the limit")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
         raise _Stop(start, "the file is UTF-16 or UTF-32; save it as UTF-8")
     try:
@@ -247,7 +247,7 @@ class _Builder:
         key, mark = pending
         parent.pending_key = None
         if key in parent.keys:
-            parent.faults.append((mark, f"the key is there already, on line {parent.keys[key].line}"))
+            parent.faults.append((mark, f"the key {show_key(key)} is there already, on line {parent.keys[key].line}"))
         elif key == "<<":
             parent.faults.append((mark, "merge keys (<<) are not part of YAML 1.2; repeat the keys"))
         elif not key:

@@ -11,8 +11,9 @@ from ci_acme.model.records import format_time, parse_time
 
 INVENTORY_SCHEMA: Final = "ci-acme/inventory/1"
 
-STATES: Final = ("valid", "due", "expired", "partial", "missing", "unreadable", "replaced", "retired")
-"""`partial`: not every store has it; `missing`: none has; `replaced`: its stores have another one by now."""
+STATES: Final = ("valid", "due", "expired", "revoked", "partial", "missing", "unreadable", "replaced", "retired")
+"""`revoked`: the next run makes a new one; `partial`: not every store has it; `missing`: none has; `replaced`: its
+stores have another one by now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,11 @@ def as_html(rows: Sequence[Row], now: datetime) -> str:
         + "</tr>"
         for row in rows
     )
-    return _PAGE.format(time=html.escape(show(now) or ""), count=len(rows), head=head, body=body)
+    return _PAGE.format(time=html.escape(show(now) or ""), count=_count(rows), head=head, body=body)
+
+
+def _count(rows: Sequence[Row]) -> str:
+    return "1 certificate" if len(rows) == 1 else f"{len(rows)} certificates"
 
 
 def _cell(row: Row, column: str, *, shown: int | None = None) -> str:
@@ -159,16 +163,19 @@ _PAGE: Final = """<!doctype html>
 <title>Certificates</title>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #ccc; overflow-wrap: anywhere; }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
+th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem; border-bottom: 1px solid #ccc; }}
+th, td:nth-child(-n+4) {{ white-space: nowrap; }}
+td:nth-child(n+5) {{ min-width: 8rem; max-width: 24rem; overflow-wrap: anywhere; }}
 .due td:nth-child(2), .partial td:nth-child(2) {{ background: #fe9; }}
-.expired td:nth-child(2), .missing td:nth-child(2), .unreadable td:nth-child(2) {{ background: #fba; }}
+.expired td:nth-child(2), .revoked td:nth-child(2) {{ background: #fba; }}
+.missing td:nth-child(2), .unreadable td:nth-child(2) {{ background: #fba; }}
 .replaced, .retired {{ color: #777; }}
 </style>
 </head>
 <body>
 <h1>Certificates</h1>
-<p>{count} at {time}</p>
+<p>{count}, {time}</p>
 <table>
 <thead><tr>{head}</tr></thead>
 <tbody>

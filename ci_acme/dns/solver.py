@@ -369,7 +369,7 @@ class Solver:
                 self._left += items
             records = "; ".join(f'{name} TXT "{value}"' for name, value in pairs)
             where = f"{group.zone.name} ({group.desk.provider.where})"
-            self._notify(Warned(self._certificate, f"left in {where}: {records}; removing failed: {error}"))
+            self._notify(Warned(self._certificate, f"may be left in {where}: {records}; removing failed: {error}"))
             return
         try:
             if self._engine.journal is not None:

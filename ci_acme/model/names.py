@@ -26,10 +26,7 @@ def normalize_identifier(text: str) -> str:
     base = name[2:] if wildcard else name
     if not base:
         raise ValueError("the name is empty")
-    if _IPV4.match(base) or ":" in base:
-        raise ValueError("IP addresses have no DNS-01 challenge (RFC 8738 allows http-01 and tls-alpn-01 only)")
-    if "*" in base:
-        raise ValueError("a wildcard is one whole leftmost label: *.example.com")
+    _refuse_other_kinds(base)
     base = to_a_labels(base)
     labels = base.split(".")
     for label in labels:
@@ -45,6 +42,16 @@ def normalize_identifier(text: str) -> str:
     if len(full) > 253:
         raise ValueError(f"the name has {len(full)} characters; 253 is the limit")
     return full
+
+
+def _refuse_other_kinds(base: str) -> None:
+    """Raise `ValueError` for what is no DNS name at all."""
+    if "/" in base:
+        raise ValueError("a URL or a path is no name: give the host name alone, such as www.example.com")
+    if _IPV4.match(base) or ":" in base:
+        raise ValueError("IP addresses have no DNS-01 challenge (RFC 8738 allows http-01 and tls-alpn-01 only)")
+    if "*" in base:
+        raise ValueError("a wildcard is one whole leftmost label: *.example.com")
 
 
 def normalize_host(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ci_acme.ca.messages import Directory
+from ci_acme.ca.problems import SHOW_DIRECTORY
 from ci_acme.ca.transport import Reply
 from ci_acme.core.caa import NEW_ACCOUNT
 from ci_acme.core.checks import CheckLine
@@ -32,7 +33,7 @@ def check_authority(name: str, jobs: list[Job], services: Services, seen: dict[s
     yield from _habits(name, authority)
     scope = services.scope("")
     transport = services.connections.transport(name)
-    reply = transport.get(authority.directory_url, kind="directory", what="show its directory", scope=scope)
+    reply = transport.get(authority.directory_url, kind="directory", what=SHOW_DIRECTORY, scope=scope)
     directory = Directory.from_reply(reply)
     seen[name] = SeenCa(directory)
     yield CheckLine("ok", "ca", name, f"{authority.directory_url} answers")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ci_acme.core.checks import CheckLine
-from ci_acme.errors import CiAcmeError, Interrupted
+from ci_acme.errors import CiAcmeError, Interrupted, StateUnavailable
 from ci_acme.hosts import may_have_identity
 from ci_acme.ports import CertificateStore
 from ci_acme.runner.jobs import Job
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(jobs: list[Job], services: Services, trust_policy: str | None = None) -> list[CheckLine]:
-    """Every finding about the job's identity, the stores, CAs, zones and CAA, in this order. Raises only `Interrupted`.
+    """Every finding about the state, the job's identity, the stores, CAs, zones and CAA. Raises only `Interrupted`.
 
     `trust_policy` is a file with the trust policy of an AWS role, to be judged by the job's token.
     """
@@ -25,6 +25,7 @@ def check(jobs: list[Job], services: Services, trust_policy: str | None = None) 
     from ci_acme.runner.proof_check import check_proofs
 
     lines: list[CheckLine] = []
+    _collect(lines, "state", services.config.state, _state(services))
     if trust_policy is not None or may_have_identity(services.environ):
         from ci_acme.runner.identity_check import check_identity
 
@@ -44,14 +45,25 @@ def check(jobs: list[Job], services: Services, trust_policy: str | None = None) 
 
 
 def _collect(lines: list[CheckLine], area: str, subject: str, found: Iterable[CheckLine]) -> None:
-    """Take findings until an error ends them; the error is a finding too."""
+    """Take findings until an error ends them; the error is a finding too, once."""
     try:
         for line in found:
             lines.append(line)
     except Interrupted:
         raise
     except CiAcmeError as error:
-        lines.append(CheckLine("error", area, subject, error.message, error.fix, error.code))
+        if not any((line.code, line.message) == (error.code, error.message) for line in lines):
+            lines.append(CheckLine("error", area, subject, error.message, error.fix, error.code))
+
+
+def _state(services: Services) -> Iterable[CheckLine]:
+    """A run goes on without a state that is out of reach, and ends where it is damaged or newer than this program."""
+    try:
+        services.sure_state()
+    except StateUnavailable as error:
+        yield CheckLine("warning", "state", services.config.state, error.message, error.fix, error.code)
+    else:
+        yield CheckLine("ok", "state", services.config.state, "can be used")
 
 
 def _store(job: Job, store: CertificateStore, services: Services) -> Iterable[CheckLine]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ci_acme.ca.http import HttpsPool, RequestRecord
 from ci_acme.ca.limiter import TokenBucket
+from ci_acme.ca.problems import SHOW_DIRECTORY
 from ci_acme.ca.renewal import fetch_renewal_info
 from ci_acme.ca.transport import Transport
 from ci_acme.core.quirks import known_ca
@@ -63,7 +64,7 @@ class Connections:
         from ci_acme.ca.messages import Directory
 
         url = self._services.authority(authority).directory_url
-        reply = self.transport(authority).get(url, kind="directory", what="show its directory", scope=scope)
+        reply = self.transport(authority).get(url, kind="directory", what=SHOW_DIRECTORY, scope=scope)
         return Directory.from_reply(reply)
 
     @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ci_acme.core import renewal
 from ci_acme.core.inventory import Place, Row, join, life
 from ci_acme.core.plan import StoreView, select
+from ci_acme.dataclass import replace
 from ci_acme.errors import CiAcmeError, StoreReadError
 from ci_acme.model.events import Warned
 from ci_acme.ports import CertificateStore
@@ -71,7 +72,11 @@ def row_of(job: Job, views: Sequence[StoreView], unreadable: Collection[int], no
         profile=spec.profile,
         stores=places,
     )
-    return base if shown is None else _filled(job, base, shown, now)
+    if shown is None:
+        return base
+    row = _filled(job, base, shown, now)
+    known = any(view.metadata and view.metadata.revoked and view.metadata.sha256 == row.sha256 for view in views)
+    return replace(row, state="revoked") if known and row.state != "expired" else row
 
 
 def _filled(job: Job, base: Row, view: StoreView, now: datetime) -> Row:

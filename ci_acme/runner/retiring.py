@@ -197,4 +197,4 @@ def sweep_records(services: Services) -> None:
 
     for one in replay(services, wanted=False):
         if one.error is not None:
-            services.notify(Warned("", f"a challenge record is left at {one.item.name}: {one.error.message}"))
+            services.notify(Warned("", f"a challenge record may be left at {one.item.name}: {one.error.message}"))

@@ -180,7 +180,10 @@ def _der_to_pem(data: bytes) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    return x509.load_der_x509_certificate(data).public_bytes(Encoding.PEM)
+    try:
+        return x509.load_der_x509_certificate(data).public_bytes(Encoding.PEM)
+    except ValueError:  # it speaks of Rust
+        raise ValueError("neither PEM nor DER") from None
 
 
 def _serial(text: str) -> int:

@@ -149,11 +149,15 @@ class Run:
             self._services.close()
 
     def cleanup(self) -> list[Leftover]:
-        """Replay the journal of earlier runs: remove the challenge values that they left, and orders that are done."""
+        """Replay the journal of earlier runs: remove the challenge values that they left, and orders that are done.
+
+        Raises `StateError` if the state cannot be used: nobody knows then what is left.
+        """
         from ci_acme.runner.abandoned import end_abandoned
         from ci_acme.runner.leftovers import forget_delivered, replay
 
         try:
+            self._services.sure_state()
             found = replay(self._services)
             try:
                 forget_delivered(

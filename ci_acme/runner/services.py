@@ -240,6 +240,19 @@ class Services:
                 announce(self._state, self)
             return self._state
 
+    def sure_state(self) -> Engine:
+        """The state, for a command that is nothing without it. Raises `StateError` also where `state` would warn."""
+        with self._lock:
+            if self._state is None:
+                from ci_acme.state.engine import open_state
+
+                engine = open_state(self.config.state, clock=self.clock)
+                try:
+                    engine.check()
+                finally:
+                    engine.close()
+            return self.state()
+
     def peek(self) -> Engine:
         """The state to look at, with nothing written to it; if it cannot be read, an empty one and a warning."""
         with self._lock:
@@ -307,7 +320,7 @@ class Services:
                 if one.error is None:
                     self.notify(Step("", f"removed a challenge record that run {one.item.run} left at {one.item.name}"))
                 else:
-                    self.notify(Warned("", f"a challenge record is left at {one.item.name}: {one.error.message}"))
+                    self.notify(Warned("", f"a challenge record may be left at {one.item.name}: {one.error.message}"))
             end_abandoned(self, opening=False)
         except Interrupted:
             return

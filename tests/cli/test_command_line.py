@@ -15,7 +15,8 @@ import pytest
 from ci_acme import __version__
 from ci_acme.cli import main, top_help
 from ci_acme.cli.commands import COMMANDS
-from ci_acme.cli.options import READ_HERE, build, parse
+from ci_acme.cli.options import READ_HERE
+from ci_acme.cli.parser import build, parse
 from ci_acme.config.options import OPTIONS
 from ci_acme.errors import UsageError
 
@@ -69,12 +70,24 @@ def test_nothing_at_all_shows_the_help(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["isue"], "invalid choice"),
-        (["issue", "--forse"], "--forse"),
+        (["isue"], "did you mean issue?"),
+        (["help", "isue"], "did you mean issue?"),
+        (["issue", "--forse"], "no option --forse; did you mean --force?"),
+        (["--outptu", "json", "plan"], "no option --outptu; did you mean --output?"),
+        (["--force", "issue"], "--force comes after the command"),
         (["issue", "--output", "xml"], "xml"),
+        (["plan", "--output", "jsn"], "did you mean json?"),
+        (["plan", "--log-level=warn"], "did you mean warning?"),
+        (["config", "valdate"], "did you mean validate?"),
+        (["account", "rotate"], "did you mean rotate-key?"),
+        (["config", "validate", "--environmnt", "x"], "did you mean --environment?"),
+        (["cleanup", "web"], "an argument too many"),
         (["issue", "--timeout", "soon"], "soon"),
-        (["issue", "--conf", "x"], "--conf"),
-        (["config"], "ACTION"),
+        (["issue", "--timeout", "0"], "timeout"),
+        (["issue", "--timeout", "-3"], "timeout"),
+        (["issue", "--timeout", "nan"], "timeout"),
+        (["issue", "--conf", "x"], "did you mean --config?"),
+        (["config"], "give one of validate, show"),
         (["issue", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["issue"], "ci-acme.yaml"),
         (["issue", "--dns", "rfc2136"], "config file"),
@@ -86,6 +99,72 @@ def test_bad_input_is_exit_2_with_a_fix(arguments: list[str], words: str, tmp_pa
     assert words in ran.stderr
     assert "fix: " in ran.stderr
     assert ran.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["help", "plan"], ["--help", "plan"], ["plan", "-h"], ["plan", "--help"]])
+def test_the_help_of_a_command_has_its_own_options_first(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("usage: ci-acme plan [options] [NAME ...]\n")
+    assert page.index("--matrix") < page.index("--resolver") < page.index("--domain") < page.index("--log-level")
+
+
+def test_a_version_may_be_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == __version__
+
+
+def test_a_command_line_that_cannot_be_read_names_no_command(tmp_path: Path) -> None:
+    ran = run("--output", "json", "isue", cwd=tmp_path)
+    assert json.loads(ran.stdout)["command"] == ""
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = "rmdir ../gone; exec python -P -m ci_acme plan"
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{ROOT / 'providers'}"}
+    ran = subprocess.run(
+        ["sh", "-c", script], cwd=gone, env=env, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "the working directory was removed" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["config", "init", "--no-input", "--file", "file/x.yaml"], ["demo", "--directory", "file/x"]]
+)
+def test_what_cannot_be_written_is_no_defect(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = run(*arguments, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "file/x" in ran.stderr
+    assert "cannot be written: " in ran.stderr
+    assert "fix: name another" in ran.stderr
+
+
+def test_config_init_says_how_to_validate_what_it_wrote(tmp_path: Path) -> None:
+    ran = run("config", "init", "--no-input", cwd=tmp_path)
+    assert "ci-acme config validate --environment NAME" in ran.stderr
+    assert run("config", "validate", "--environment", "pr-1", cwd=tmp_path).returncode == 0
+    assert "ca_bundle: private" in (tmp_path / "ci-acme.yaml").read_text()
+    flags = ["--domain", "www.example.com", "--ca-bundle", "roots.pem", "--file", "other.yaml"]
+    ran = run("config", "init", "--no-input", *flags, cwd=tmp_path)
+    assert "next: ci-acme config validate --config other.yaml, then" in ran.stderr
+    assert "ca_bundle: private" not in (tmp_path / "other.yaml").read_text()
+
+
+def test_a_setting_that_is_missing_on_the_command_line(tmp_path: Path) -> None:
+    flags = ["--domain", "www.example.com", "--dns", "rfc2136", "--store", "file:certs"]
+    ran = run("plan", *flags, cwd=tmp_path)
+    assert "dns[0].server: is required; set CI_ACME_RFC2136_SERVER, or give --dns-option server=…" in ran.stderr
+    more = ["--dns-option", "server=192.0.2.1", "--dns-option", "tsig_name=k"]
+    ran = run("plan", *flags, *more, cwd=tmp_path)
+    assert "set CI_ACME_RFC2136_TSIG_SECRET to the secret, or give --dns-option tsig_secret=env:NAME" in ran.stderr
+    ran = run("plan", "--domain", "www.example.com", "--store", "file", "--dns", "rfc2136", *more[:2], cwd=tmp_path)
+    assert "stores[0].directory: is required; give --store file:DIRECTORY" in ran.stderr
 
 
 def test_errors_are_a_document_too(tmp_path: Path) -> None:

@@ -157,6 +157,10 @@ def test_what_is_missing_is_said_at_once() -> None:
         ({"store": ["volt:x"]}, '--store: certificates."wildcard.example.com".stores[0].provider: unknown store'),
         ({"ca": "letsencrypd"}, "--ca: authorities.default.directory: is not a well-known CA, and no https URL, found"),
         ({"name": "a/b"}, "--name: certificates.a…: a name is letters, digits"),
+        (
+            {"domain": ["https://www.example.com/"]},
+            "--domain: certificates.default.names[0]: a URL or a path is no name: give the host name alone",
+        ),
         ({"domain": ["1.2.3.4"]}, '--domain: certificates."1.2.3.4".names[0]: IP addresses have no DNS-01 challenge'),
         ({"key": "dsa"}, '--key: certificates."wildcard.example.com".key: is not one of the allowed values, found'),
         ({"resolver": ["x:y"]}, "--resolver: resolver.nameservers[0]: the port is not a number from 1 to 65535"),

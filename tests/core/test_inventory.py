@@ -190,6 +190,8 @@ def test_html_is_one_static_page() -> None:
     assert reader.tags.count("tr") == 3
     assert "default-src 'none'" in page
     assert reader.cells[0].strip() == "web"
+    assert "<p>2 certificates, 20" in page
+    assert "<p>1 certificate, 20" in as_html([WEB], NOW)
     assert any("<script>" in cell for cell in reader.cells), "escaped, and shown as it is"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ci_acme.cli.options import build
+from ci_acme.cli.parser import build
 from ci_acme.config.load import load_text
 from ci_acme.config.monitoring import Monitor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_acme.cli.commands import COMMANDS
-from ci_acme.cli.options import build
+from ci_acme.cli.parser import build
 from ci_acme.config.load import load
 from ci_acme.errors import CODES
 

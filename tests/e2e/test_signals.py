@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -62,6 +63,48 @@ def test_a_signal_leaves_no_record(make_lab: MakeLab, moment: Moment, number: si
         assert ran.status == STATUS[number], ran.stderr
         assert ran.certificate["action"] == "failed"
         assert check_store(lab.store, [f"www.{ZONE}"]).serial_number == before
+    assert lab.bind.leftovers() == []
+
+
+def test_a_run_that_nobody_reads_goes_on(lab: Lab) -> None:
+    """`ci-acme issue 2>&1 | head -1`: the order is spent already, so the certificate is stored."""
+    process = lab.start("issue")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(60) == 0
+    check_store(lab.store, [f"www.{ZONE}"])
+    assert (lab.orders(), lab.bind.leftovers()) == (1, [])
+
+
+def test_what_nohup_starts_outlives_its_terminal(make_lab: MakeLab) -> None:
+    lab = make_lab(validation_delay=2)
+    lab.write()
+    command = ["nohup", sys.executable, "-P", "-m", "ci_acme", "issue"]
+    process = subprocess.Popen(
+        command,
+        cwd=lab.directory,
+        env=lab.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with_the_record_in_place(lab, Counter())
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert lab.bind.leftovers() == []
+
+
+def test_a_terminal_that_is_closed_ends_a_run_in_order(make_lab: MakeLab) -> None:
+    lab = make_lab(validation_delay=4)
+    process = lab.start("issue")
+    with_the_record_in_place(lab, Counter())
+    process.send_signal(signal.SIGHUP)
+    assert finish(process, timeout=20).status == 143
     assert lab.bind.leftovers() == []
 
 

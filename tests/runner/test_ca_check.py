@@ -13,7 +13,7 @@ import pytest
 
 from ci_acme.ca.transport import Transport
 from ci_acme.core.checks import CheckLine
-from ci_acme.errors import CaUnreachable
+from ci_acme.errors import CaUnreachable, StateError
 from tests.runner.conftest import World
 
 
@@ -63,6 +63,40 @@ def clock_lines(world: World) -> list[CheckLine]:
 def test_a_date_that_is_none_is_not_judged(world: World, odd: Directory, date: str | None) -> None:
     odd.date = date
     assert clock_lines(world) == []
+
+
+def test_a_path_where_no_directory_is_has_a_fix(world: World) -> None:
+    world.authority["directory"] += "/nope"
+    outcome = world.issue()
+    assert outcome.error is not None
+    assert "refused to show its directory" in outcome.error.message
+    assert outcome.error.fix == "check the URL of the CA's directory, also its path"
+
+
+@pytest.mark.parametrize("kind", ["a directory", "garbage"])
+def test_a_state_that_cannot_be_used_is_one_finding(world: World, kind: str) -> None:
+    assert [line.level for line in world.run().check([]) if line.area == "state"] == ["ok"]
+    state = world.directory / "state.db"
+    for path in state.parent.glob("state.db*"):
+        path.unlink()
+    state.mkdir() if kind == "a directory" else state.write_bytes(b"garbage" * 1000)
+    lines = world.run().check([])
+    bad = [line for line in lines if line.code.startswith("state.")]
+    assert [(line.level, line.area) for line in bad] == [("warning" if kind == "a directory" else "error", "state")]
+    assert bad[0].fix
+    assert any(line.area == "ca" for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["a directory", "garbage"])
+def test_cleanup_without_its_journal_is_an_error(world: World, kind: str) -> None:
+    """What is left is not known then, and `nothing is left` would be a lie."""
+    assert world.run().cleanup() == []
+    state = world.directory / "state.db"
+    for path in state.parent.glob("state.db*"):
+        path.unlink()
+    state.mkdir() if kind == "a directory" else state.write_bytes(b"garbage" * 1000)
+    with pytest.raises(StateError, match=r"cannot be used"):
+        world.run().cleanup()
 
 
 @pytest.mark.parametrize(

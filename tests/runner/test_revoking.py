@@ -63,6 +63,18 @@ def test_by_name_and_the_next_run_renews(issued: World) -> None:
     assert issued.issue().action == "kept"
 
 
+def test_the_inventory_says_so(issued: World) -> None:
+    issued.config["certificates"]["web"]["stores"].append({"provider": "file", "directory": "more"})
+    assert issued.issue().action == "delivered"
+    assert [row.state for row in issued.run().inventory()] == ["valid"]
+    assert only(issued, name="web").action == "revoked"
+    assert [row.state for row in issued.run().inventory()] == ["revoked"]
+    shutil.rmtree("certs")
+    assert [row.state for row in issued.run().inventory()] == ["revoked"]
+    assert issued.issue().action in {"issued", "renewed"}
+    assert next(row.state for row in issued.run().inventory()) == "valid"
+
+
 def test_revoking_again_is_success(issued: World) -> None:
     first = only(issued, name="web")
     again = only(issued, name="web")
@@ -115,7 +127,7 @@ def test_by_serial(issued: World, style: str) -> None:
         ({"serial": "abc"}, "serial number abc"),
         ({"serial": "xyz"}, "no serial number"),
         ({"certificate": Path("nowhere.pem")}, "nowhere.pem cannot be read"),
-        ({"certificate": Path("ci-acme.yaml")}, "is no certificate"),
+        ({"certificate": Path("ci-acme.yaml")}, "is no certificate: neither PEM nor DER"),
         ({"certificate": Path("certs/web/privkey.pem")}, "PRIVATE KEY"),
     ],
 )
