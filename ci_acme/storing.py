@@ -203,39 +203,6 @@ class Content:
             )
 
 
-class KeepsNoOrder:
-    """The part of a `ports.CertificateStore` that keeps no order under way: `capabilities.holds_pending` is False.
-
-    `PROVIDER` is its name in the config. A subclass that has a place for orders overrides the three methods.
-    """
-
-    PROVIDER: ClassVar[str]
-
-    @property
-    def provider(self) -> str:
-        """Its name in the config."""
-        return self.PROVIDER
-
-    @property
-    def target(self) -> str:
-        """What the result document shows."""
-        raise NotImplementedError
-
-    def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
-        """Refused: nobody asks a store for it that says so in its capabilities."""
-        del pending, deadline
-        raise DeliveryError(f"{self.target} keeps no order under way", fix="report this: it is a defect")
-
-    def staged(self, *, deadline: Deadline) -> PendingOrder | None:
-        """Nothing."""
-        del deadline
-        return None
-
-    def unstage(self, *, deadline: Deadline) -> None:
-        """Nothing to forget."""
-        del deadline
-
-
 @contextmanager
 def told(
     kind: type[CiAcmeError],
@@ -267,7 +234,7 @@ def told(
         return
     raise kind(  # out here, no exception of an SDK hangs on it
         f"cannot {doing}: {refused.reason}", fix=refused.fix + ending, details={**(details or {}), **refused.details}
-    )
+    ) from None
 
 
 def another_certificate() -> Refused:

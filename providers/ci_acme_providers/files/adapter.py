@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ci_acme.errors import CiAcmeError, ConfigError, DeliveryError, SecretError, StoreNotWritable, StoreReadError
+from ci_acme.errors import ConfigError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState
-from ci_acme.storing import AGAIN, pkcs12_password
+from ci_acme.storing import Refused, Store, another_certificate, not_removed, pkcs12_password
 from ci_acme_providers.files import contents, faults, pem
 from ci_acme_providers.files import pending as orders
 from ci_acme_providers.files.disk import (
@@ -41,14 +41,17 @@ _UNLOCKED_AGE: Final = 3600.0
 """Seconds after which a temporary name is a dead run's, where the file system has no locks to tell."""
 
 
-class FileStore:
+class FileStore(Store):
     """A `ports.CertificateStore` on a file system; `directory/NAME/` may be a symlink to a directory.
 
     Beside the target, temporary names of the pattern `.NAME.…` exist while something is written. The directory and
     its files keep the owner and the directory's mode that an operator gave them.
     """
 
+    PROVIDER = "file"
+
     def __init__(self, settings: FileSettings, context: ProviderContext) -> None:
+        super().__init__(context)
         name = context.certificate
         separators = {"/", "\\", "\0", os.sep}
         if not name or name.startswith(".") or separators & set(name) or (os.name == "nt" and ":" in name):
@@ -57,13 +60,7 @@ class FileStore:
                 fix="give the certificate a name of letters, digits, '-', '_' and inner dots",
             )
         self._settings = settings
-        self._context = context
         self._link = Path(settings.directory) / name
-
-    @property
-    def provider(self) -> str:
-        """`file`."""
-        return "file"
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -77,18 +74,18 @@ class FileStore:
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What is there; the bytes of the key are not read."""
-        with self._errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             return self._observe(self._judge, deadline) or Absent()
 
     def read_bundle(self, *, deadline: Deadline) -> Bundle | None:
         """Key and chain of one generation; None if there is no usable one."""
-        with self._errors(StoreReadError, "read"):
+        with self.errors(StoreReadError, "read", deadline):
             return self._observe(contents.load_bundle, deadline)
 
     def probe(self, *, deadline: Deadline) -> None:
         """Write and fsync as much as a bundle takes, and remove it. A missing `directory` is made, and stays."""
         self._password()
-        with self._errors(StoreNotWritable, "write"), self._writing(deadline) as (target, slot):
+        with self.errors(StoreNotWritable, "write", deadline), self._writing(deadline) as (target, slot):
             new = slot.prepare()
             try:
                 orders.occupy(new)
@@ -99,7 +96,7 @@ class FileStore:
 
     def stage(self, pending: PendingOrder, *, deadline: Deadline) -> None:
         """Keep an order in `.NAME.pending/`, with room for the bundle."""
-        with self._errors(DeliveryError, "keep the order of"), self._writing(deadline) as (_, slot):
+        with self.errors(DeliveryError, "keep the order of", deadline), self._writing(deadline) as (_, slot):
             if slot.path.is_symlink() or slot.path.is_file():
                 slot.path.unlink()
             self._replace(slot, lambda new: orders.write(new, pending), lambda _: None)
@@ -119,7 +116,7 @@ class FileStore:
     def unstage(self, *, deadline: Deadline) -> None:
         """Forget the order, and whatever runs that were killed left here."""
         target, slot = self._slots()
-        with self._errors(DeliveryError, "forget the order of"):
+        with self.errors(DeliveryError, "forget the order of", deadline):
             if not (os.path.lexists(slot.path) or slot.leftovers() or target.leftovers()):
                 return
             with self._writing(deadline):
@@ -131,8 +128,8 @@ class FileStore:
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
         """Replace the directory by one with this bundle; the version is the certificate's SHA-256."""
-        files = self._files(bundle, metadata)
-        with self._errors(DeliveryError, "write", AGAIN):
+        with self.errors(DeliveryError, "write", deadline):
+            files = self._files(bundle, metadata)
             self._release_room()
             with self._writing(deadline) as (target, _):
                 self._replace(
@@ -144,11 +141,11 @@ class FileStore:
 
     def annotate(self, metadata: Metadata, *, deadline: Deadline) -> None:
         """Replace metadata.json, if the certificate that it speaks of is still there."""
-        with self._errors(DeliveryError, "annotate"), self._writing(deadline) as (target, _):
+        with self.errors(DeliveryError, "annotate", deadline), self._writing(deadline) as (target, _):
             with snapshot(target.path) as generation:
                 state = self._judge(generation)
                 if not isinstance(state, Present) or state.version != metadata.sha256:
-                    raise DeliveryError(f"{self.target} holds another certificate by now", fix="run again")
+                    raise another_certificate()
             final = target.path / contents.METADATA
             new = target.temporary()
             try:
@@ -162,7 +159,7 @@ class FileStore:
     def retire(self, *, purge: bool, deadline: Deadline) -> Retired:
         """Remove the directory; files that a user put there stay, alone. What is staged goes first."""
         del purge  # nothing is kept for recovery
-        with self._errors(DeliveryError, "remove"):
+        with self.errors(DeliveryError, "remove", deadline):
             if not os.path.lexists(self._link) and not os.path.lexists(self._slots()[0].path.parent):
                 return Retired.ABSENT
             self.unstage(deadline=deadline)
@@ -173,10 +170,7 @@ class FileStore:
                 if not found:
                     return Retired.ABSENT
                 if found != {contents.METADATA} and not contents.is_ours(target.path):
-                    raise DeliveryError(
-                        f"{self.target} holds files that ci-acme did not write, which are not removed",
-                        fix="remove the directory by hand, if nobody needs it",
-                    )
+                    raise not_removed("it holds files that ci-acme did not write", what="the directory")
                 contents.remove(target.path)
                 sync_directory(target.path.parent)
         return Retired.REMOVED
@@ -227,7 +221,7 @@ class FileStore:
 
     def _is_old(self, path: Path) -> bool:
         try:
-            return path.lstat().st_mtime < self._context.clock.now().timestamp() - _UNLOCKED_AGE
+            return path.lstat().st_mtime < self.context.clock.now().timestamp() - _UNLOCKED_AGE
         except OSError:
             return False
 
@@ -260,7 +254,7 @@ class FileStore:
             return  # there is none
 
     def _files(self, bundle: Bundle, metadata: Metadata) -> dict[str, bytes]:
-        """The bytes of every file of a generation. Raises `DeliveryError` if bundle.p12 cannot be made."""
+        """The bytes of every file of a generation. Raises `Refused` and `SecretError` if bundle.p12 cannot be made."""
         files = {
             contents.KEY: bundle.key.reveal(),
             contents.CERTIFICATE: bundle.certificate,
@@ -273,13 +267,10 @@ class FileStore:
         from ci_acme import pkcs12  # cryptography
 
         try:
-            files[contents.PKCS12] = pkcs12.make(bundle, self._context.certificate, self._password())
-        except SecretError as error:
-            raise DeliveryError(f"{contents.PKCS12} cannot be made: {error.message}", fix=error.fix + AGAIN) from error
+            files[contents.PKCS12] = pkcs12.make(bundle, self.context.certificate, self._password())
         except ValueError:
-            raise DeliveryError(
-                f"{contents.PKCS12} cannot be made of the key and chain for {self.target}",
-                fix="remove 'pkcs12' from the store's formats" + AGAIN,
+            raise Refused(
+                f"{contents.PKCS12} cannot be made of the key and chain", fix="remove 'pkcs12' from the store's formats"
             ) from None  # its text and its frames are about the key
         return files
 
@@ -288,22 +279,13 @@ class FileStore:
         reference = self._settings.pkcs12_password
         if reference is None or "pkcs12" not in self._settings.formats:
             return None
-        return pkcs12_password(self._context, reference)
+        return pkcs12_password(self.context, reference)
 
-    @contextmanager
-    def _errors(self, error: type[CiAcmeError], verb: str, again: str = "") -> Generator[None]:
-        """Turn what the system says into the port's error."""
-        try:
-            yield
-        except LockTimeout as reason:
-            raise error(
-                f"cannot {verb} {self.target}: another process holds {reason}",
-                fix="wait until it has finished, or stop it" + again,
-            ) from None
-        except OSError as reason:
-            advise = faults.read_fix if error is StoreReadError else faults.fix
-            raise error(
-                f"cannot {verb} {self.target}: {faults.reason(reason)}",
-                fix=advise(reason, self._link) + again,
-                details={"provider": self.provider, "target": self.target, **faults.details(reason)},
-            ) from reason
+    def explain(self, error: Exception, verb: str) -> Refused | None:
+        """What the system says."""
+        if isinstance(error, LockTimeout):
+            return Refused(f"another process holds {error}", fix="wait until it has finished, or stop it")
+        if not isinstance(error, OSError):
+            return None
+        advise = faults.read_fix if verb == "read" else faults.fix
+        return Refused(faults.reason(error), fix=advise(error, self._link), details=faults.details(error))

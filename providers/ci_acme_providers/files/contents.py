@@ -14,6 +14,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Present, StoreState, Unusable
+from ci_acme.storing import metadata_of
 from ci_acme_providers.files import pem
 from ci_acme_providers.files.disk import (
     Access,
@@ -124,14 +125,7 @@ def load_bundle(generation: Snapshot) -> Bundle | None:
 
 
 def _metadata(generation: Snapshot, sha256: str) -> Metadata | None:
-    text = generation.read(METADATA)
-    if text is None:
-        return None
-    try:
-        document = json.loads(text)
-        metadata = Metadata.from_json(document) if isinstance(document, dict) else None
-    except (ValueError, RecursionError):
-        return None
+    metadata = metadata_of(generation.read(METADATA))
     return metadata if metadata is not None and metadata.sha256 == sha256 else None
 
 
@@ -186,10 +180,9 @@ def _open_up(path: Path, predecessor: Access | None) -> None:
 def is_ours(path: Path) -> bool:
     """Whether metadata of ci-acme stand in the directory, whatever certificate they are of."""
     try:
-        Metadata.from_json(json.loads((path / METADATA).read_bytes()))
-    except (OSError, ValueError, AttributeError):
+        return metadata_of((path / METADATA).read_bytes()) is not None
+    except OSError:
         return False
-    return True
 
 
 def remove(path: Path) -> None:
