@@ -138,7 +138,10 @@ def _subparser(parent: Any, name: str, summary: str, options: tuple[Option, ...]
     return parser
 
 
-def _add(parser: argparse._ActionsContainer, options: Iterable[Option]) -> None:
+def _add(
+    parser: argparse._ActionsContainer,  # pyright: ignore[reportPrivateUsage] - the one name of what takes arguments
+    options: Iterable[Option],
+) -> None:
     for option in options:
         arguments: dict[str, Any] = {"help": f"{option.help} [{option.variable}]", "default": argparse.SUPPRESS}
         if option.flag:

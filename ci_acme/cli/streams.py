@@ -6,6 +6,7 @@ decides about the exit status at the end, what stderr lost about nothing.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast, final
@@ -84,10 +85,10 @@ class Streams:
 def _usable(stream: TextIO | None, *, utf8: bool) -> TextIO:
     if stream is None:  # started with it closed (`>&-`)
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - lives until the process ends
-    if hasattr(stream, "reconfigure"):
+    if isinstance(stream, io.TextIOWrapper):  # and not what a test put there
         # Who says PYTHONIOENCODING wants exactly that.
         files = utf8 and not stream.isatty() and not os.environ.get("PYTHONIOENCODING")
-        stream.reconfigure(errors="backslashreplace", **({"encoding": "utf-8"} if files else {}))
+        stream.reconfigure(errors="backslashreplace", encoding="utf-8" if files else None)
     return stream
 
 

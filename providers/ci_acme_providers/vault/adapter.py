@@ -57,7 +57,8 @@ class VaultStore(RestStore):
         self._vault = Vault(settings, context)
         self._secret = Kv(self._vault, settings.path)
         beside = OrderKey(Kv(self._vault, f"{settings.path}-ci-acme-pending"))
-        self.orders: OrderKey | None = beside if settings.pending else None
+        self._order_key = beside if settings.pending else None
+        self.orders = self._order_key
 
     @property
     def target(self) -> str:
@@ -158,9 +159,9 @@ class VaultStore(RestStore):
         data = {"create", "update", "read"}
         describing = {"read", "update"} | ({"create"} if self._settings.delete_version_after is not None else set())
         wanted = {self._secret.at("data", deadline): data, self._secret.at("metadata", deadline): describing}
-        if self.orders is not None:
-            wanted[self.orders.key.at("data", deadline)] = data
-            wanted[self.orders.key.at("metadata", deadline)] = {"read", "delete"}
+        if self._order_key is not None:
+            wanted[self._order_key.key.at("data", deadline)] = data
+            wanted[self._order_key.key.at("metadata", deadline)] = {"read", "delete"}
         return wanted
 
     def publish(self, bundle: Bundle, metadata: Metadata, *, deadline: Deadline) -> str | None:
