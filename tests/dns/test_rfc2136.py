@@ -108,6 +108,17 @@ def test_unsigned_refusals_are_about_the_key(make_stub: StubMaker, rcode: int, k
 
 
 @pytest.mark.parametrize(
+    ("rcode", "words"), [(dnswire.SERVFAIL, "failed to change"), (dnswire.NOTIMP, "does not take DNS UPDATE")]
+)
+def test_a_server_in_trouble_is_not_held_against_the_key(make_stub: StubMaker, rcode: int, words: str) -> None:
+    """Nor is one that is no primary at all, as a resolver that was given by mistake."""
+    stub = make_stub(lambda wire, tcp: wire[:2] + bytes((0xA8, rcode)) + bytes(8))
+    with pytest.raises(DnsError, match=words) as caught:
+        provider(stub.server).ensure(ZONE, VALUES, ttl=60, deadline=deadline())
+    assert not isinstance(caught.value, DnsCredentialsError)
+
+
+@pytest.mark.parametrize(
     ("rcode", "kind"),
     [(dnswire.REFUSED, DnsRefused), (dnswire.NOTIMP, DnsRefused), (dnswire.NOTZONE, ZoneNotFound), (2, DnsError)],
 )

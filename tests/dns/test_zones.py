@@ -99,7 +99,7 @@ def test_a_zone_that_no_resolver_knows_is_asked_at_the_provider(
     run = Run(engine([entry(bind.server)], [nameserver]))
     run.solve(challenges("app.ci.test"))
     assert len(run.ready) == 1
-    assert run.warnings == [f"the resolver does not know ci.test: only {bind.server} is checked"]
+    assert run.warnings == [f"the resolver tells no name servers of ci.test: only {bind.server} is checked"]
     run.solver.cleanup()
 
 

@@ -33,6 +33,10 @@ _PAUSES: Final = (0.25, 1.0)
 """Seconds before a change that failed with SERVFAIL is tried again."""
 
 
+_OF_THE_SERVER: Final = (dnswire.SERVFAIL, dnswire.NOTIMP)
+"""Answers that say nothing of the key, signed or not: the server is in trouble, or takes no UPDATE."""
+
+
 class Rfc2136:
     """`DnsProvider` over DNS UPDATE."""
 
@@ -137,7 +141,8 @@ class Rfc2136:
             try:
                 tsig.verify(raw, reply.tsig, key, mac, int(self._context.clock.now().timestamp()))
             except tsig.TsigError as error:
-                raise tsig_fault(error, reply.rcode, key, server=server, zone=zone, now=now) from None
+                if not isinstance(error, tsig.Unsigned) or reply.rcode not in _OF_THE_SERVER:
+                    raise tsig_fault(error, reply.rcode, key, server=server, zone=zone, now=now) from None
         return server, reply.rcode
 
     def _exchange(self, wire: bytes, seconds: float, deadline: Deadline) -> tuple[str, bytes, Message]:
