@@ -29,12 +29,12 @@ def main(options: Any, console: Console) -> int:
             json.dumps({"schema": SCHEMA, "exit_code": status, "records": [one.as_dict() for one in found]}, indent=2)
         )
         return status
-    for one in found:
+    for one in {(one.item.zone.name, one.item.name, one.item.value, one.error is None): one for one in found}.values():
         what = f'{one.item.name} TXT "{one.item.value}" in zone {one.item.zone.name}'
         if one.error is None:
             print(f"removed {what}")
         else:
-            print(f"left {what}\n  error: {one.error.message}\n  fix: {one.error.fix}")
+            print(f"perhaps left: {what}\n  error: {one.error.message}\n  fix: {one.error.fix}")
     if not found:
         print("nothing is left of earlier runs")
     return status

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -110,8 +113,16 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
         print(f"    the demo failed: {error.message}\n    fix: {error.fix}")
         return error.exit_status
     say(f"Key, certificate and chain are in {directory / 'certs' / 'demo'}, put there as one.")
-    say(f"The real thing: edit {config} (its comments say what), then: cd {directory} && ci-acme issue")
+    say(f"The real thing: edit {config} (its comments say what), then: cd {directory} && {_command()} issue")
     return 0
+
+
+def _command() -> str:
+    """What a shell finds this program by: `make demo` runs one that is not in its path."""
+    if shutil.which("ci-acme") is not None:
+        return "ci-acme"
+    beside = Path(sys.executable).with_name("ci-acme")
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -P -m ci_acme"
 
 
 def _run(clock: SystemClock, command: str, *, dry_run: bool = False, events: list[str] | None = None) -> Outcome:

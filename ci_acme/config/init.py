@@ -70,7 +70,7 @@ class Question:
         elif self.many:
             value = text.split()
         elif self.flag:
-            value = flag_value(text) is True
+            value = _yes(text) is True
         return {**answers, self.option: value}
 
 
@@ -190,6 +190,10 @@ def _check_ca(answer: str) -> str | None:
     return _reason(resolve_directory, answer)
 
 
+def _yes(answer: str) -> bool | None:
+    return flag_value({"y": "yes", "n": "no"}.get(answer.lower(), answer))
+
+
 def _check_email(answer: str) -> str | None:
     return _reason(email_address, answer) if answer else None
 
@@ -203,7 +207,7 @@ def _reason(function: Callable[[str], object], answer: str) -> str | None:
 
 
 def _flag(answer: str) -> str | None:
-    return "yes or no" if flag_value(answer) is None else None
+    return "yes or no" if _yes(answer) is None else None
 
 
 def _check_reference(answer: str) -> str | None:

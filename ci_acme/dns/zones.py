@@ -327,7 +327,9 @@ class Directory:
         found = _membership(search.start, ask_all({search.start: questions}, clock, grace=_GRACE)[search.start])
         if found is None:
             return None
-        note = f"the resolver tells no name servers of {found.apex}: only {', '.join(map(str, found.servers))} is checked"
+        note = (
+            f"the resolver tells no name servers of {found.apex}: only {', '.join(map(str, found.servers))} is checked"
+        )
         return Authority(found.apex, found.servers, {}, note, unlisted=True, names=found.names)
 
 

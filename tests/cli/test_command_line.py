@@ -145,6 +145,19 @@ def test_what_cannot_be_written_is_no_defect(arguments: list[str], tmp_path: Pat
     assert "fix: name another" in ran.stderr
 
 
+def test_the_demo_ends_with_a_command_that_works(tmp_path: Path) -> None:
+    """`make demo` runs a program that no shell finds by its name."""
+    ran = run("demo", cwd=tmp_path, environ={"PATH": "/usr/bin:/bin"})
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    *_, last = ran.stdout.splitlines()
+    command = last.partition("then: ")[2].replace("issue", "version")
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'providers'}"}
+    again = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert again.stdout == f"ci-acme {__version__}\n", again.stderr
+
+
 def test_config_init_says_how_to_validate_what_it_wrote(tmp_path: Path) -> None:
     ran = run("config", "init", "--no-input", cwd=tmp_path)
     assert "ci-acme config validate --environment NAME" in ran.stderr
