@@ -166,7 +166,7 @@ body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem; border-bottom: 1px solid #ccc; }}
 th, td:nth-child(-n+4) {{ white-space: nowrap; }}
-td:nth-child(n+5) {{ min-width: 8rem; max-width: 24rem; overflow-wrap: anywhere; }}
+td:nth-child(n+5) {{ min-width: 5rem; max-width: 24rem; overflow-wrap: anywhere; }}
 .due td:nth-child(2), .partial td:nth-child(2) {{ background: #fe9; }}
 .expired td:nth-child(2), .revoked td:nth-child(2) {{ background: #fba; }}
 .missing td:nth-child(2), .unreadable td:nth-child(2) {{ background: #fba; }}
