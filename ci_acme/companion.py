@@ -184,6 +184,12 @@ class CompanionStore(RestStore):
             return [self.name]
         return [shapes.value_name(self.name, part) for part in self.content.shape.fields]
 
+    def all_names(self, companion: Companion | None) -> list[str]:
+        """Those, and all that a companion speaks of: of an earlier shape, or of a write that was begun."""
+        claims = [companion.current, companion.following] if companion is not None else []
+        spoken = [name for claim in claims if claim is not None for name in claim.marks]
+        return list(dict.fromkeys([*self.names(), *spoken]))
+
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the companion says, if it speaks of the values that are there."""
         with self.errors(StoreReadError, "read", deadline):

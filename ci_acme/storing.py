@@ -17,7 +17,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.pending import pending_of, pending_text
 from ci_acme.model.records import Metadata, PendingOrder
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Deadline, ProviderContext
+from ci_acme.ports import Deadline, ProviderContext, StoreCapabilities
 from ci_acme.shapes import Shape
 
 if TYPE_CHECKING:
@@ -65,12 +65,14 @@ class Orders(Protocol):
 class Store:
     """Base of a `ports.CertificateStore`. `PROVIDER` is its name in the config.
 
+    `content` is what it writes; a platform that takes certificates alone has none, and says its own capabilities.
     `orders` is where it keeps an order under way, None if it keeps none; `ORDERS_SETTING` names the setting that
     switches that off.
     """
 
     PROVIDER: ClassVar[str]
     ORDERS_SETTING: ClassVar[str] = ""
+    content: Content
     orders: Orders | None = None
 
     def __init__(self, context: ProviderContext) -> None:
@@ -85,6 +87,15 @@ class Store:
     def target(self) -> str:
         """What the result document shows."""
         raise NotImplementedError
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What it can promise: the key comes back if the content holds it with the certificates."""
+        return StoreCapabilities(
+            holds_pending=self.orders is not None,
+            returns_key=self.content.shape.returns_bundle,
+            max_bytes=self.content.most,
+        )
 
     # --- errors
 

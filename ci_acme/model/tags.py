@@ -19,6 +19,7 @@ from ci_acme.model.records import Metadata, format_time
 
 MANAGED: Final = "ci-acme"
 """The tag that says that something is ours; its value is the certificate's name in the config."""
+_OURS: Final = f"{MANAGED}-"
 _PIECE: Final = "ci-acme-{}"
 _MOST_BYTES: Final = 1 << 17
 
@@ -59,9 +60,14 @@ def from_tags(tags: Mapping[str, str]) -> Metadata | None:
         return None
 
 
+def foreign(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those that are not ours."""
+    return {key: value for key, value in tags.items() if key != MANAGED and not key.startswith(_OURS)}
+
+
 def stale(tags: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Pieces of an older, longer value, which have to go when `wanted` is written."""
-    return [key for key in tags if key.startswith("ci-acme-") and key not in wanted]
+    return [key for key in tags if key.startswith(_OURS) and key not in wanted]
 
 
 def _encode(document: Mapping[str, object], *, lower: bool) -> str:

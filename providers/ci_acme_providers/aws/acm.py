@@ -24,11 +24,11 @@ from ci_acme.ports import (
     StoreCapabilities,
     StoreState,
 )
-from ci_acme.shapes import pem_blocks
+from ci_acme.shapes import fingerprint, pem_blocks
 from ci_acme.storing import Refused, another_certificate, not_removed
 from ci_acme_providers.aws import store_tags
 from ci_acme_providers.aws.acm_search import NAME_TAG, Found, Search
-from ci_acme_providers.aws.store_base import AwsStore, rounds, sha256_of, tag_list
+from ci_acme_providers.aws.store_base import AwsStore, rounds, tag_list
 from ci_acme_providers.aws.store_config import AcmSettings
 from ci_acme_providers.aws.store_faults import AwsFault
 
@@ -270,9 +270,8 @@ class AcmStore(AwsStore):
             raise
         blocks = list(pem_blocks(str(answer.get("Certificate", "")).encode(), "CERTIFICATE"))
         chain = b"".join(pem_blocks(str(answer.get("CertificateChain") or "").encode(), "CERTIFICATE"))
-        if not blocks:
-            return None
-        return _Held(found.arn, blocks[0], chain, sha256_of(blocks[0]), found.tags)
+        sha256 = fingerprint(blocks[0]) if blocks else None
+        return None if sha256 is None else _Held(found.arn, blocks[0], chain, sha256, found.tags)
 
     def _users(self, arn: str) -> list[str]:
         return [str(user) for user in self._detail(arn).get("InUseBy", ())]

@@ -14,14 +14,13 @@ from ci_acme.dataclass import dataclass
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
-from ci_acme.model.tags import MANAGED, from_tags, to_tags
+from ci_acme.model.tags import MANAGED, foreign, from_tags, to_tags
 from ci_acme.ports import (
     Absent,
     Deadline,
     Present,
     ProviderContext,
     Retired,
-    StoreCapabilities,
     StoreState,
     Unusable,
 )
@@ -83,11 +82,6 @@ class S3Store(AwsStore):
     def target(self) -> str:
         """`bucket/key`."""
         return f"{self._settings.bucket}/{self._key}"
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """Keys come back if the shape holds them."""
-        return StoreCapabilities(holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle)
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What the tags say; the object is not read, and the right to read it is not needed."""
@@ -196,16 +190,16 @@ class S3Store(AwsStore):
 
     def _put(self, value: bytes, metadata: Metadata, seen: _Seen | Absent) -> bool:
         """Whether it was written: under the condition that nobody else has written since."""
-        foreign: Mapping[str, str] = {}
+        kept: Mapping[str, str] = {}
         condition: dict[str, str] = {"IfNoneMatch": "*"}
         if isinstance(seen, _Seen):
             head = seen.head or self._bucket.head(self._key)
             if head is None:
                 return False
-            condition, foreign = {"IfMatch": head.tag}, _foreign(seen.tags)
+            condition, kept = {"IfMatch": head.tag}, foreign(seen.tags)
         more = {
             **condition,
-            "Tagging": urlencode(self._tags(metadata, foreign)),
+            "Tagging": urlencode(self._tags(metadata, kept)),
             "Metadata": {_MARK: metadata.sha256},
         }
         try:
@@ -227,7 +221,7 @@ class S3Store(AwsStore):
 
     def _describe(self, seen: _Seen, metadata: Metadata) -> None:
         """Replace the tags of this very object."""
-        tags = self._tags(metadata, _foreign(seen.tags))
+        tags = self._tags(metadata, foreign(seen.tags))
         tags[store_tags.SHAPE] = seen.tags.get(store_tags.SHAPE, tags[store_tags.SHAPE])
         if tags == seen.tags:
             return
@@ -236,23 +230,19 @@ class S3Store(AwsStore):
         if seen.head is not None and head is not None and head.tag != seen.head.tag:
             raise Refused("it was replaced meanwhile", fix="run again")
 
-    def _tags(self, metadata: Metadata, foreign: Mapping[str, str]) -> dict[str, str]:
-        most = min(_MOST, _LIMIT - 1 - len(foreign))
+    def _tags(self, metadata: Metadata, kept: Mapping[str, str]) -> dict[str, str]:
+        most = min(_MOST, _LIMIT - 1 - len(kept))
         try:
             tags = to_tags(metadata, most=most, date=False)
         except ValueError:
-            text = f"the metadata do not fit beside {len(foreign)} tags of your own"
+            text = f"the metadata do not fit beside {len(kept)} tags of your own"
             raise Refused(text, fix="remove tags of your own from the object") from None
-        return {**foreign, **tags, store_tags.SHAPE: store_tags.shape_name(self.content.shape)}
+        return {**kept, **tags, store_tags.SHAPE: store_tags.shape_name(self.content.shape)}
 
     def _require_room(self, seen: _Seen) -> None:
-        own = len(_foreign(seen.tags))
+        own = len(foreign(seen.tags))
         if own + _NEEDED > _LIMIT:
             raise Refused(
                 f"it has {own} tags of your own, ci-acme needs {_NEEDED}, and S3 takes {_LIMIT}",
                 fix="remove tags of your own from the object",
             )
-
-
-def _foreign(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if key != MANAGED and not key.startswith("ci-acme-")}

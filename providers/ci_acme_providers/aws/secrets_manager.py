@@ -20,7 +20,6 @@ from ci_acme.ports import (
     Present,
     ProviderContext,
     Retired,
-    StoreCapabilities,
     StoreState,
     Unusable,
 )
@@ -61,13 +60,6 @@ class SecretsManagerStore(AwsStore):
     def target(self) -> str:
         """The name of the secret."""
         return self._settings.name
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """Keys come back if the shape holds them."""
-        return StoreCapabilities(
-            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MOST_BYTES
-        )
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeSecret says: neither the secret's value nor the right to read it is needed."""

@@ -20,7 +20,6 @@ from ci_acme.ports import (
     Present,
     ProviderContext,
     Retired,
-    StoreCapabilities,
     StoreState,
     Unusable,
 )
@@ -72,13 +71,6 @@ class SsmStore(AwsStore):
     def target(self) -> str:
         """The name of the parameter."""
         return self._settings.name
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """No order under way: a parameter's name cannot be used again for 30 seconds after it was deleted."""
-        return StoreCapabilities(
-            holds_pending=False, returns_key=self.content.shape.returns_bundle, max_bytes=self.content.most
-        )
 
     def read(self, *, deadline: Deadline) -> StoreState:
         """What DescribeParameters and the tags say; the value is not asked for."""

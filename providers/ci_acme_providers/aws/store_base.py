@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
-import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
@@ -108,13 +107,3 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def tag_map(tags: Any) -> dict[str, str]:
     """The inverse of `tag_list`."""
     return {str(tag["Key"]): str(tag.get("Value", "")) for tag in tags or ()}
-
-
-def sha256_of(certificate: bytes) -> str:
-    """The hex SHA-256 of a PEM certificate's DER, as metadata have it. Raises `ValueError`."""
-    import base64
-
-    match = re.search(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", certificate, re.DOTALL)
-    if match is None:
-        raise ValueError("is not a PEM certificate")
-    return hashlib.sha256(base64.b64decode(b"".join(match[1].split()), validate=True)).hexdigest()

@@ -16,7 +16,7 @@ from typing import Final
 
 from ci_acme.dataclass import dataclass
 from ci_acme.model.records import Metadata
-from ci_acme.model.tags import MANAGED, from_tags, to_tags
+from ci_acme.model.tags import MANAGED, foreign, from_tags, to_tags
 from ci_acme.shapes import SHAPES, Shape
 
 LIMIT: Final = 50
@@ -98,14 +98,9 @@ def others(tags: Mapping[str, str], *identities: str | None) -> list[str]:
     return [key for key in tags if key.startswith(_PREFIX) and "." in key and key.rpartition(".")[2] not in endings]
 
 
-def foreign(tags: Mapping[str, str]) -> int:
-    """How many tags are the user's."""
-    return sum(not key.startswith(_PREFIX) and key != MANAGED for key in tags)
-
-
 def no_room(tags: Mapping[str, str]) -> str | None:
     """Why the tags of two generations will not fit beside the user's; None if they will."""
-    own = foreign(tags)
+    own = len(foreign(tags))
     if own + 2 * USUAL + 1 <= LIMIT:
         return None
     return f"it has {own} tags of your own, ci-acme needs up to {2 * USUAL + 1}, and AWS takes {LIMIT}"

@@ -17,7 +17,7 @@ from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.model.tags import from_tags
-from ci_acme.ports import Deadline, Present, ProviderContext, StoreCapabilities, StoreState, Unusable
+from ci_acme.ports import Deadline, Present, ProviderContext, StoreState, Unusable
 from ci_acme.shapes import BINARY, SHAPES, Shape
 from ci_acme.storing import OTHER_SHAPE, Content, Refused, another_certificate
 from ci_acme_providers.azure import faults
@@ -44,12 +44,6 @@ class KeyVaultSecret(VaultStore):
         self.content = Content(
             settings, context, shape=_as_text(settings.made), most=MOST_BYTES, where="a secret of Key Vault holds"
         )
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """The key comes back if the shape holds it together with the certificates."""
-        returns = self.content.shape.returns_bundle
-        return StoreCapabilities(holds_pending=False, returns_key=returns, max_bytes=MOST_BYTES)
 
     # --- reading
 

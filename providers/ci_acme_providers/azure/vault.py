@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from ci_acme.errors import DeliveryError
 from ci_acme.model.records import Metadata
-from ci_acme.model.tags import MANAGED, to_tags
+from ci_acme.model.tags import MANAGED, foreign, to_tags
 from ci_acme.ports import Absent, Deadline, ProviderContext, Retired
 from ci_acme.storing import Refused, Store, not_removed
 from ci_acme_providers.azure import faults
@@ -198,17 +198,15 @@ class VaultStore(Store):
 
     def tags_for(self, metadata: Metadata, form: str, old: Mapping[str, str] | None) -> dict[str, str]:
         """The metadata as tags, beside those that others gave it. Raises `Refused` if there are too many."""
-        foreign = {
-            key: value for key, value in (old or {}).items() if key != MANAGED and not key.startswith(f"{MANAGED}-")
-        }
+        kept = foreign(old or {})
         try:
-            ours = to_tags(metadata, most=MOST_TAGS - 1 - len(foreign))
+            ours = to_tags(metadata, most=MOST_TAGS - 1 - len(kept))
         except ValueError:
             raise Refused(
-                f"it has {len(foreign)} tags of others, so that the metadata do not fit: a vault takes {MOST_TAGS}",
+                f"it has {len(kept)} tags of others, so that the metadata do not fit: a vault takes {MOST_TAGS}",
                 fix="remove tags that nobody needs",
             ) from None
-        return {**foreign, **ours, FORM: form}
+        return {**kept, **ours, FORM: form}
 
     def retag(self, properties: Any, tags: dict[str, str], deadline: Deadline) -> str | None:
         """Give a version these tags, if it has others; returns the version."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
-from ci_acme.model.tags import MANAGED, from_tags, stale, to_tags
+from ci_acme.model.tags import MANAGED, foreign, from_tags, stale, to_tags
 from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
 from ci_acme.shapes import fingerprint, pem_blocks
 from ci_acme.storing import Refused, another_certificate, not_read_back, not_removed
@@ -60,6 +60,7 @@ class CertificateManagerStore(GoogleStore):
 
     @property
     def capabilities(self) -> StoreCapabilities:
+        """Certificate Manager never gives a key back."""
         return StoreCapabilities(holds_pending=False, returns_key=False)
 
     # --- reading
@@ -153,9 +154,7 @@ class CertificateManagerStore(GoogleStore):
 
     def _labels(self, found: Mapping[str, Any] | None, metadata: Metadata) -> dict[str, str]:
         """Labels of users stay; ours are as short as Google's have to be."""
-        before: dict[str, str] = dict((found or {}).get("labels") or {})
-        kept = {key: value for key, value in before.items() if key != MANAGED and not key.startswith(f"{MANAGED}-")}
-        kept |= self._settings.labels
+        kept = foreign((found or {}).get("labels") or {}) | self._settings.labels
         try:
             ours = to_tags(metadata, length=_LABEL, most=_LABELS - len(kept), lower=True)
         except ValueError as error:

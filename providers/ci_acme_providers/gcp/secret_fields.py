@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ci_acme.model.records import Metadata, format_time, parse_time
-from ci_acme.model.tags import MANAGED, from_tags, stale, to_tags
+from ci_acme.model.tags import MANAGED, foreign, from_tags, stale, to_tags
 from ci_acme_providers.gcp.config import SecretManagerSettings
 
 VERSION: Final = "ci-acme-version"
@@ -63,9 +63,7 @@ def change(secret: Document, number: str, metadata: Metadata, settings: SecretMa
 
 def emptied(secret: Document, settings: SecretManagerSettings) -> dict[str, Any]:
     """The fields of a secret that is kept without a certificate: nothing of ours is left in it."""
-    before: dict[str, str] = dict(secret.get("annotations") or {})
-    own = {key for key in before if key == MANAGED or key.startswith(f"{MANAGED}-")}
-    body: dict[str, Any] = {"annotations": {key: value for key, value in before.items() if key not in own}}
+    body: dict[str, Any] = {"annotations": foreign(secret.get("annotations") or {})}
     aliases: dict[str, str] = dict(secret.get("versionAliases") or {})
     if aliases.pop(settings.alias or "", None) is not None:
         body["versionAliases"] = aliases

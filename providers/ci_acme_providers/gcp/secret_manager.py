@@ -15,7 +15,7 @@ from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreCapabilities, StoreState, Unusable
+from ci_acme.ports import Absent, Deadline, Present, ProviderContext, Retired, StoreState, Unusable
 from ci_acme.storing import Content, Refused, another_certificate, not_read_back, not_removed
 from ci_acme_providers.gcp import needs, projects, secret_fields
 from ci_acme_providers.gcp.config import PENDING_SUFFIX, SecretManagerSettings
@@ -62,15 +62,6 @@ class SecretManagerStore(GoogleStore):
     def resource(self) -> str:
         """The secret itself."""
         return f"the secret {self._settings.name}"
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """It gives the key back if the shape holds key and certificate."""
-        return StoreCapabilities(
-            holds_pending=self.orders is not None,
-            returns_key=self.content.shape.returns_bundle,
-            max_bytes=MAX_BYTES,
-        )
 
     # --- reading
 

@@ -56,11 +56,8 @@ class GithubStore(CompanionStore):
         answer = self._send("GET", f"/variables/{self.companion_name}", deadline, missing=True)
         text = _text(answer, "value") if answer.ok else None
         companion = None if text is None else Companion.from_text(text)
-        names = dict.fromkeys(self.names())
-        for claim in (companion.current, companion.following) if companion else ():
-            names.update(dict.fromkeys(claim.marks if claim else ()))
         marks: dict[str, str] = {}
-        for name in names:
+        for name in self.all_names(companion):
             found = self._send("GET", f"/secrets/{name}", deadline, missing=True)
             if found.ok:
                 marks[name] = _text(found, "updated_at")

@@ -61,12 +61,9 @@ class GitlabStore(CompanionStore):
         found = self._get(self.companion_name, deadline)
         text = member(found, "value")
         companion = Companion.from_text(text) if isinstance(text, str) else None
-        names = dict.fromkeys(self.names())
-        for claim in (companion.current, companion.following) if companion else ():
-            names.update(dict.fromkeys(claim.marks if claim else ()))
         marks: dict[str, str] = {}
         values: dict[str, str] = {}
-        for name in names:
+        for name in self.all_names(companion):
             variable = self._get(name, deadline)
             if variable is None:
                 continue

@@ -16,7 +16,6 @@ from ci_acme.ports import (
     Present,
     ProviderContext,
     Retired,
-    StoreCapabilities,
     StoreState,
     Unusable,
 )
@@ -59,13 +58,6 @@ class KubernetesStore(RestStore):
     def target(self) -> str:
         """`namespace/name`."""
         return f"{self._secrets.namespace}/{self._name}"
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """It holds orders under way, unless `pending` is false, and gives keys back."""
-        return StoreCapabilities(
-            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MAX_BYTES
-        )
 
     # --- reading -------------------------------------------------------------------------------------------------
 

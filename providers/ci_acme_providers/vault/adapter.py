@@ -20,7 +20,6 @@ from ci_acme.ports import (
     Present,
     ProviderContext,
     Retired,
-    StoreCapabilities,
     StoreState,
     Unusable,
 )
@@ -64,13 +63,6 @@ class VaultStore(RestStore):
     def target(self) -> str:
         """`secret/web/tls`."""
         return self._settings.path
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """It holds orders under way, unless `pending` is false, and gives keys back."""
-        return StoreCapabilities(
-            holds_pending=self.orders is not None, returns_key=self.content.shape.returns_bundle, max_bytes=MAX_BYTES
-        )
 
     # --- reading -------------------------------------------------------------------------------------------------
 
