@@ -92,7 +92,7 @@ def test_what_nohup_starts_outlives_its_terminal(make_lab: MakeLab) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with_the_record_in_place(lab, Counter())
+    at_the_order(lab, Counter())
     process.send_signal(signal.SIGHUP)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
