@@ -13,7 +13,7 @@ from tests.action.job import ROOT
 from tests.servers.tools import find
 
 pytestmark = pytest.mark.servers
-RUNNER = {"GITHUB_WORKSPACE": "/work/web/web", "RUNNER_TOOL_CACHE": "/opt/tools"}
+RUNNER = {"GITHUB_WORKSPACE": "/home/runner/work/web/web", "RUNNER_TOOL_CACHE": "/opt/tools"}
 WINDOWS = {"GITHUB_WORKSPACE": r"D:\a\web\web", "RUNNER_TOOL_CACHE": r"C:\hostedtoolcache\windows"}
 
 
@@ -58,8 +58,11 @@ def test_interpreters_are_where_the_platform_has_them() -> None:
 
 
 def test_programs_are_looked_for_in_whole_directories_outside_of_the_workspace() -> None:
-    posix = RUNNER | {"PATH": ":.:bin:/work/web/web/.venv/bin:/work/web/web-2/bin:/usr/bin:"}
-    assert ask("platform.mjs", "programPaths('uv', a[0], 'linux')", posix) == ["/work/web/web-2/bin/uv", "/usr/bin/uv"]
+    posix = RUNNER | {"PATH": ":.:bin:/home/runner/work/web/web/.venv/bin:/home/runner/work/web/web-2/bin:/usr/bin:"}
+    assert ask("platform.mjs", "programPaths('uv', a[0], 'linux')", posix) == [
+        "/home/runner/work/web/web-2/bin/uv",
+        "/usr/bin/uv",
+    ]
     windows = WINDOWS | {
         "Path": r';.;tools;\tools;C:tools;d:\A\WEB\web\bin;"C:\Program Files\uv";D:\a\web\web\..\bin;\\host\share;'
     }
@@ -85,7 +88,7 @@ def test_pythons_of_each_platform() -> None:
         [r"C:\x\python3.exe"],
     ]
     assert commands[4] == [r"C:\hostedtoolcache\windows\Python\3.13.2\x64\python.exe"]
-    mine = RUNNER | {"PATH": "", "pythonLocation": "/work/web/web/.python"}
+    mine = RUNNER | {"PATH": "", "pythonLocation": "/home/runner/work/web/web/.python"}
     assert ask("platform.mjs", "pythonCommands(a[0], 'darwin', () => [])", mine) == []
 
 
@@ -137,10 +140,10 @@ def test_the_way_to_the_packages_is_kept() -> None:
     }
     assert ask("environment.mjs", "cleanEnvironment({}, a[0], 'linux')", kept) == kept
     inside = RUNNER | {
-        "UV_PYTHON_DOWNLOADS_JSON_URL": "/work/web/web/list.json",
-        "UV_PYTHON_INSTALL_DIR": "/work/web/web/pythons",
+        "UV_PYTHON_DOWNLOADS_JSON_URL": "/home/runner/work/web/web/list.json",
+        "UV_PYTHON_INSTALL_DIR": "/home/runner/work/web/web/pythons",
         "PIP_CONFIG_FILE": "pip.conf",
-        "LD_LIBRARY_PATH": ":/work/web/web/lib:lib",
+        "LD_LIBRARY_PATH": ":/home/runner/work/web/web/lib:lib",
     }
     assert ask("environment.mjs", "cleanEnvironment({}, a[0], 'linux')", inside) == RUNNER
 
