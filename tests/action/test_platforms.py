@@ -151,11 +151,11 @@ def test_the_way_to_the_packages_is_kept() -> None:
 def test_an_installer_has_no_identity_and_finds_what_stands_in_the_workspace() -> None:
     said = {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "GITHUB_TOKEN": "t", "PIP_CERT": "ca.pem", "HOME": "/home/r"}
     said |= {"PIP_FIND_LINKS": "wheels https://w/x /w"}
-    assert ask("environment.mjs", "installerEnvironment({}, a[0], 'linux', '/work')", said) == {
-        "PIP_CERT": "/work/ca.pem",
-        "SSL_CERT_FILE": "/work/ca.pem",
-        "NODE_EXTRA_CA_CERTS": "/work/ca.pem",
-        "PIP_FIND_LINKS": "/work/wheels https://w/x /w",
+    assert ask("environment.mjs", "installerEnvironment({}, a[0], 'linux', '/opt')", said) == {
+        "PIP_CERT": "/opt/ca.pem",
+        "SSL_CERT_FILE": "/opt/ca.pem",
+        "NODE_EXTRA_CA_CERTS": "/opt/ca.pem",
+        "PIP_FIND_LINKS": "/opt/wheels https://w/x /w",
         "HOME": "/home/r",
     }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from ci_acme.core.alerts import MONITOR_SCHEMA
 from tests.clouds.api import Answer, Call, FakeApi
@@ -90,8 +91,7 @@ def test_all_is_well_then_it_is_overdue_then_it_ends(lab: Lab) -> None:
 
 def parse(lab: Lab, name: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every sample, by a real parser of OpenMetrics."""
-    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="part of the test group of uv.lock")
-    families = list(parser.text_string_to_metric_families((lab.directory / name).read_text()))
+    families = list(text_string_to_metric_families((lab.directory / name).read_text()))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
