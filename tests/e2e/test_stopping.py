@@ -72,6 +72,9 @@ def test_a_name_server_that_hangs_is_not_waited_for(make_lab: MakeLab) -> None:
 
 
 def test_a_ca_that_hangs_is_not_waited_for(lab: Lab) -> None:
+    nameservers = lab.config["resolver"]["nameservers"]
+    lab.config["resolver"]["nameservers"] = [*nameservers, "127.0.0.1:9"]  # so that no validation has begun
+    lab.config["dns"][0]["propagation_timeout"] = 60
     process = lab.start("issue", "--output", "json")
     lab.bind.wait_for_txt(f"_acme-challenge.www.{ZONE}")
     lab.pebble.pause()
@@ -79,6 +82,7 @@ def test_a_ca_that_hangs_is_not_waited_for(lab: Lab) -> None:
     lab.pebble.resume()
     assert ran.status == 130
     assert lab.bind.leftovers() == []
+    lab.config["resolver"]["nameservers"] = nameservers
     assert lab.issue().status == 0
     assert lab.orders() == 1  # it could not be given up, and is gone on with
 
