@@ -24,11 +24,20 @@ def main(options: Any, console: Console) -> int:
 
 
 def _validate(options: Any, console: Console) -> int:
+    from ci_acme.config.extras import missing
+
     loaded = load_config(options)
     certificates = list(loaded.config.certificates)
+    absent = missing(loaded.config)
+    if absent:
+        console.warning(f"a package that it needs is not installed: pip install 'ci-acme[{','.join(absent)}]'")
     where = str(loaded.path) if loaded.path else "the command line"
     if wants_json(options):
-        print(json.dumps({"schema": "ci-acme/validate/1", "file": where, "certificates": certificates}))
+        print(
+            json.dumps(
+                {"schema": "ci-acme/validate/1", "file": where, "certificates": certificates, "missing_extras": absent}
+            )
+        )
     else:
         print(f"{where} is valid: {len(certificates)} certificate{'s' if len(certificates) > 1 else ''}")
     return 0

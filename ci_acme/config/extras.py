@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,8 @@ from ci_acme.spec import Kind
 if TYPE_CHECKING:
     from ci_acme.config.schema import Config
 
+_EXTRA_REQUIREMENT: Final = re.compile(r"""(?P<package>[\w.-]+).*;.*\bextra\s*==\s*['"](?P<extra>[\w-]+)['"]""")
+"""A dependency that an extra brings, as the metadata of a package has it (PEP 508)."""
 _SCHEMES: Final = {Kind.SECRETS: ("aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault")}
 
 
@@ -26,6 +29,28 @@ def extras(config: Config) -> list[str]:
         elif scheme == "postgresql":
             found.add("postgresql")
     return sorted(extra for extra in found if extra)
+
+
+def missing(config: Config) -> list[str]:
+    """Those of them whose packages are not all installed; none where this package was not installed by pip either."""
+    from importlib import metadata
+
+    try:
+        requirements = [_EXTRA_REQUIREMENT.match(text) for text in metadata.requires("ci-acme") or ()]
+    except metadata.PackageNotFoundError:
+        return []
+    absent = {match["extra"] for match in requirements if match and not _installed(match["package"])}
+    return [extra for extra in extras(config) if extra in absent]
+
+
+def _installed(package: str) -> bool:
+    from importlib import metadata
+
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _extra(kind: Kind, name: str) -> str | None:
