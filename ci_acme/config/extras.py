@@ -33,6 +33,9 @@ def extras(config: Config) -> list[str]:
 
 def missing(config: Config) -> list[str]:
     """Those of them whose packages are not all installed; none where this package was not installed by pip either."""
+    needed = extras(config)
+    if not needed:
+        return []
     from importlib import metadata
 
     try:
@@ -40,7 +43,7 @@ def missing(config: Config) -> list[str]:
     except metadata.PackageNotFoundError:
         return []
     absent = {match["extra"] for match in requirements if match and not _installed(match["package"])}
-    return [extra for extra in extras(config) if extra in absent]
+    return [extra for extra in needed if extra in absent]
 
 
 def _installed(package: str) -> bool:

@@ -35,10 +35,10 @@ def test_further_providers_have_the_zone_of_their_entry(load: Load) -> None:
     assert isinstance(entry, DnsSettings)
 
 
-def test_what_is_shown_loads_to_the_same(load: Load) -> None:
-    key = "tsig_name: k, tsig_secret: env:K"
+@pytest.mark.parametrize("key", ["", "tsig_name: k, tsig_secret: env:K", "tsig_name: k, tsig_secret: env:K, ttl: 9"])
+def test_what_is_shown_loads_to_the_same(load: Load, key: str) -> None:
     text = with_also(f"{{provider: rfc2136, server: 127.0.0.2, zone_id: example.com, {key}}}")
-    loaded = load(text.replace("server: 127.0.0.1,", f"server: 127.0.0.1, {key},"))
+    loaded = load(text.replace("server: 127.0.0.1,", f"server: 127.0.0.1, {key},") if key else text)
     assert load(as_yaml(loaded)).config == loaded.config
 
 

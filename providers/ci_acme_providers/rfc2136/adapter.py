@@ -203,10 +203,10 @@ class Rfc2136:
                 raise _bad_secret(settings.tsig_secret, "is not base64") from None
             if not secret:
                 raise _bad_secret(settings.tsig_secret, "is empty")
-            if settings.tsig_algorithm not in tsig.ALGORITHMS:
+            if settings.algorithm not in tsig.ALGORITHMS:
                 known = ", ".join(tsig.ALGORITHMS)
-                raise DnsCredentialsError(f"no TSIG algorithm {settings.tsig_algorithm}", fix=f"use one of: {known}")
-            self._key = tsig.Key(dnswire.canonical(settings.tsig_name), Secret(secret), settings.tsig_algorithm)
+                raise DnsCredentialsError(f"no TSIG algorithm {settings.algorithm}", fix=f"use one of: {known}")
+            self._key = tsig.Key(dnswire.canonical(settings.tsig_name), Secret(secret), settings.algorithm)
         return self._key
 
 

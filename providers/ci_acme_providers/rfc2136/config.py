@@ -46,16 +46,21 @@ class Rfc2136Settings(DnsSettings):
     tsig_secret: SecretReference | None = Field(
         None, description="A reference to the TSIG key's secret, base64.", examples=["env:TSIG_SECRET"]
     )
-    tsig_algorithm: Algorithm = Field("hmac-sha256", description="The TSIG key's algorithm.")
+    tsig_algorithm: Algorithm | None = Field(None, description="The TSIG key's algorithm; hmac-sha256 otherwise.")
 
     @model_validator(mode="after")
     def _whole_key(self) -> Rfc2136Settings:
         if (self.tsig_name is None) != (self.tsig_secret is None):
             missing = "tsig_name" if self.tsig_name is None else "tsig_secret"
             raise at({(missing,): "is required: tsig_name and tsig_secret belong together"})
-        if self.tsig_name is None and "tsig_algorithm" in self.model_fields_set:
+        if self.tsig_name is None and self.tsig_algorithm is not None:
             raise at({("tsig_name",): "is required: tsig_algorithm says nothing without tsig_name and tsig_secret"})
         return self
+
+    @property
+    def algorithm(self) -> str:
+        """The TSIG key's algorithm, in lower case."""
+        return self.tsig_algorithm or "hmac-sha256"
 
     @property
     def servers(self) -> tuple[tuple[str, int], ...]:
