@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar, Final
 
+from ci_acme.model.secret import without_secrets
+
 __all__ = [
     "CODES",
     "PRECEDENCE",
@@ -76,7 +78,8 @@ class CiAcmeError(Exception):
     """Base of every error that is shown to a user.
 
     Args:
-        message: what happened, with the names, hosts and values involved; one sentence, no secret.
+        message: what happened, with the names, hosts and values involved; one sentence. A secret that a server has
+            repeated becomes `…`.
         fix: the next thing to do, as an imperative.
         details: JSON-serialisable facts for the result document.
     """
@@ -87,9 +90,9 @@ class CiAcmeError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, fix: str = "", details: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message = without_secrets(message)
+        self.fix = without_secrets(fix)
+        super().__init__(self.message)
         self.details = details or {}
 
     def __init_subclass__(

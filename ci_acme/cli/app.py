@@ -17,6 +17,7 @@ from ci_acme.cli.neutral import NeutralStream, reads_commands
 from ci_acme.cli.parser import parse
 from ci_acme.cli.signals import EarlySignals
 from ci_acme.errors import CiAcmeError, InternalError, UsageError
+from ci_acme.model.secret import without_secrets
 
 if TYPE_CHECKING:
     from ci_acme.cli.annotations import Annotator
@@ -116,7 +117,7 @@ def _defect(error: Exception, console: Console, arguments: list[str]) -> int:
         "and CI_ACME_TRACEBACK=1 shows it",
     )
     if os.environ.get("CI_ACME_TRACEBACK") == "1":
-        traceback.print_exception(error)
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
     return _fail(defect, console, arguments)
 
 

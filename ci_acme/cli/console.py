@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from ci_acme.cli.neutral import plain
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.events import Event, Started, Step, Waiting, Warned
+from ci_acme.model.secret import without_secrets
 
 if TYPE_CHECKING:
     from ci_acme.cli.annotations import Annotator
@@ -123,6 +124,7 @@ class Console:
     def _write(self, level: str, certificate: str, text: str, *, color: str = "", word: str = "", **more: Any) -> None:
         if LEVELS[level] > self._level:
             return
+        text = without_secrets(text)
         if self._json:
             document = {"level": level, "time": _now(), "certificate": certificate or None, "message": text, **more}
             line = json.dumps({key: value for key, value in document.items() if value not in (None, "")})

@@ -6,6 +6,10 @@ import hmac
 import re
 from typing import Final
 
+_LEAST: Final = 8
+"""Characters of what is blotted out: a shorter secret would blot out words."""
+_known: Final[dict[str, None]] = {}
+"""Every secret of this process, and each line of those that have several: some servers join lines."""
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_~.%\\-]{16,}")
 _CREDENTIAL: Final = re.compile(r"(?i)\b(bearer|basic)\s+\S+|\bya29\.\S+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -14,13 +18,18 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 class Secret:
     """Bytes that never show in a repr, a format string, a traceback's locals or a pickle.
 
-    `reveal()` is the only way to the bytes; a reader of the code can search for it.
+    `reveal()` is the only way to the bytes; a reader of the code can search for it. From then on that there is one,
+    `without_secrets` knows it.
     """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: bytes) -> None:
         self._value = bytes(value)
+        text = self._value.decode("utf-8", errors="replace")
+        for part in (text, *text.splitlines()):
+            if len(part.strip()) >= _LEAST and not part.startswith("-----"):
+                _known[part.strip()] = None
 
     def reveal(self) -> bytes:
         """The bytes themselves."""
@@ -45,6 +54,14 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+def without_secrets(text: str) -> str:
+    """The text with `…` for every secret of this process, in whatever a server or a library has said."""
+    for known in sorted(_known, key=len, reverse=True):  # of one that holds another, all
+        if known in text:
+            text = text.replace(known, "…")
+    return text
 
 
 def harmless(text: str, most: int = 300) -> str:

@@ -13,7 +13,7 @@ from ci_acme.config.secrets import read_secret
 from ci_acme.errors import CiAcmeError, Interrupted, StateError
 from ci_acme.hosts import may_have_identity
 from ci_acme.model.events import Event, Observer, Step, Warned
-from ci_acme.model.secret import Secret
+from ci_acme.model.secret import Secret, without_secrets
 from ci_acme.ports import ChallengeSolver, Clock, Deadline, DnsJournal, DnsProvider, ProviderContext, SecretSource
 from ci_acme.spec import Kind
 
@@ -79,6 +79,7 @@ class Services:
     def notify(self, event: Event) -> None:
         """The observer of the run; what certificates are warned of is kept for the result, by their names."""
         if isinstance(event, Warned):
+            event = Warned(event.certificate, without_secrets(event.text))
             self.warnings.setdefault(event.certificate, []).append(event.text)
         self._observer(event)
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_acme.errors import CODES, PRECEDENCE, worst_exit_status
+from ci_acme.errors import CODES, PRECEDENCE, DnsRefused, worst_exit_status
 from ci_acme.model.names import challenge_name, longest_suffix, normalize_identifier
 from ci_acme.model.records import Metadata, RenewalMemory, format_time, parse_time
-from ci_acme.model.secret import Secret
+from ci_acme.model.secret import Secret, without_secrets
 
 from .test_plan import METADATA
 
@@ -88,6 +88,33 @@ def test_times_are_utc() -> None:
     assert parse_time("2026-01-01T12:00:00+09:00") == local
     with pytest.raises(ValueError, match="no zone"):
         parse_time("2026-01-01T12:00:00")
+
+
+@pytest.mark.parametrize(
+    ("secret", "part"),
+    [
+        ("correct-horse-battery", "correct-horse-battery"),
+        ("two lines of\na long secret", "a long secret"),
+        ("  padded-by-a-file \n", "padded-by-a-file"),
+    ],
+)
+def test_an_error_does_not_repeat_a_secret(secret: str, part: str) -> None:
+    """A password of words looks like any other word: nothing but the word itself tells."""
+    Secret(secret.encode())
+    error = DnsRefused(f"the server said: no such key {part} here", fix=f"compare {part} with it")
+    assert str(error) == error.message == "the server said: no such key … here"
+    assert error.fix == "compare … with it"
+
+
+def test_of_secrets_that_hold_each_other_nothing_is_left() -> None:
+    for value in (b"open-sesame", b"open-sesame-and-close"):
+        Secret(value)
+    assert without_secrets("<open-sesame-and-close, open-sesame>") == "<…, …>"
+
+
+def test_a_short_secret_blots_out_no_words() -> None:
+    Secret(b"the")
+    assert without_secrets("the zone of the name") == "the zone of the name"
 
 
 def test_a_secret_does_not_show() -> None:
