@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ci_acme.connect import host_bytes
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from ci_acme.errors import ConfigError
 from ci_acme.model.names import split_host_port
 

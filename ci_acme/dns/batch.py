@@ -7,7 +7,8 @@ from typing import Final, Generic, TypeVar
 
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass, field
-from ci_acme.dns.ask import PATIENCE, Answer, Asker, Failed, Failure, Question, Reply, Server
+from ci_acme.dns.ask import PATIENCE, Asker
+from ci_acme.dns.question import Answer, Failed, Failure, Question, Reply, Server
 from ci_acme.ports import Clock, Deadline
 
 K = TypeVar("K", bound=Hashable)

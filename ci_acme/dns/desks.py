@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ci_acme.dataclass import dataclass, field, replace
 from ci_acme.dns.addresses import parse_servers
-from ci_acme.dns.ask import Server
 from ci_acme.dns.flights import Flights
 from ci_acme.dns.publish import Lease, Publisher, Turn
+from ci_acme.dns.question import Server
 from ci_acme.dns.resolve import Target
 from ci_acme.dnswire import canonical
 from ci_acme.errors import CiAcmeError

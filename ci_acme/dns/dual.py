@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Race
 from ci_acme.dns.desks import Desk
+from ci_acme.dns.question import Answer, Question, Server
 from ci_acme.dns.resolve import Target
 from ci_acme.model.names import to_a_labels
 from ci_acme.ports import Clock, Zone

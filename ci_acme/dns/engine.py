@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Server
 from ci_acme.dns.caa import CaaFinder, RelevantCaa
 from ci_acme.dns.desks import Desk, DnsEntry, Holds
 from ci_acme.dns.follow import show_chain
 from ci_acme.dns.publish import Lease
+from ci_acme.dns.question import Server
 from ci_acme.dns.resolve import Locator, Target
 from ci_acme.dns.solver import Solver
 from ci_acme.dns.zones import Directory

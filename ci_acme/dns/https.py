@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Answer, Exchange, Failed, Failure, Question, Reply, Server
+from ci_acme.dns.question import Answer, Exchange, Failed, Failure, Question, Reply, Server
 from ci_acme.dnswire import WireError
 from ci_acme.errors import ConfigError
 from ci_acme.wire import Reply as HttpReply

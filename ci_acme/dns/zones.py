@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
-from ci_acme.dns.ask import Answer, Question, Server
 from ci_acme.dns.batch import Heard, Race, ask_all
 from ci_acme.dns.flights import Flights
+from ci_acme.dns.question import Answer, Question, Server
 from ci_acme.dnswire import Record
 from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
 from ci_acme.model.names import is_suffix

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ci_acme.clock import SystemClock
 from ci_acme.config.load import load_text
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from ci_acme.model.events import Event
 from ci_acme.ports import Challenge, Concurrency, Deadline, DnsCapabilities, Placement, TxtValue, Zone
 from ci_acme.runner.services import Services

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from tests.clouds.api import Answer, Call, FakeApi
 from tests.dns.servers import forward
 

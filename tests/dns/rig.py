@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ci_acme.clock import SystemClock
-from ci_acme.dns.ask import Server
 from ci_acme.dns.engine import DnsEngine, DnsEntry
+from ci_acme.dns.question import Server
 from ci_acme.dns.solver import Solver
 from ci_acme.model.events import Event, Step, Waiting, Warned
 from ci_acme.model.names import challenge_name

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from tests.servers.ports import free_port
 from tests.servers.tools import find
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ci_acme import dnswire
 from ci_acme.clock import SystemClock
 from ci_acme.dns import ask as asking
-from ci_acme.dns.ask import Answer, Asker, Failed, Failure, Question, Server
+from ci_acme.dns.ask import Asker
 from ci_acme.dns.batch import Race, ask, ask_all
+from ci_acme.dns.question import Answer, Failed, Failure, Question, Server
 from ci_acme.errors import Interrupted
 from ci_acme.ports import Deadline
 from tests.dns.servers import Bind, Stub, forward

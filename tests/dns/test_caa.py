@@ -14,9 +14,9 @@ from ci_acme import dnswire
 from ci_acme.clock import SystemClock
 from ci_acme.dns import ask as asking
 from ci_acme.dns import zones
-from ci_acme.dns.ask import Server
 from ci_acme.dns.caa import RelevantCaa
 from ci_acme.dns.engine import DnsEngine
+from ci_acme.dns.question import Server
 from ci_acme.errors import CaaUnanswered, DnssecBroken
 from tests.dns.rig import engine, entry
 from tests.dns.servers import Bind, Stub, checking_disabled, forward, negative, refuse

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from ci_acme.errors import (
     ConfigError,
     DnsCredentialsError,

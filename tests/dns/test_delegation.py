@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ci_acme.dns import zones as zones_module
-from ci_acme.dns.ask import Server
 from ci_acme.dns.delegation import inner_view
 from ci_acme.dns.engine import DnsEngine, DnsEntry
+from ci_acme.dns.question import Server
 from ci_acme.dns.zones import Authority
 from ci_acme.errors import DnsDelegationError, DnsPropagationTimeout, ZoneNotFound
 from ci_acme.ports import Deadline, Placement, TxtValue, Zone

@@ -14,10 +14,10 @@ from ci_acme import dnswire
 from ci_acme.clock import SystemClock
 from ci_acme.dns import ask as ask_module
 from ci_acme.dns import ladder, propagation, zones
-from ci_acme.dns.ask import Answer, Failed, Question, Server
 from ci_acme.dns.batch import ask
 from ci_acme.dns.engine import DnsEngine
 from ci_acme.dns.https import Https
+from ci_acme.dns.question import Answer, Failed, Question, Server
 from ci_acme.errors import DnsDelegationError, DnsPropagationTimeout, DnsUnreachable, ZoneNotFound
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline, DnsCapabilities, Placement

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ci_acme import dnswire
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from tests.dns.servers import Stub, forward, refuse
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import ZONE, Lab, check_store

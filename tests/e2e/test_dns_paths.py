@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci_acme.dns.ask import Server
+from ci_acme.dns.question import Server
 from tests.dns.doh import Doh
 from tests.dns.servers import forward
 from tests.e2e.conftest import MakeLab
