@@ -18,11 +18,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ci_acme import dnswire
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.batch import Race, ask, describe
 from ci_acme.dns.flights import Flights
 from ci_acme.dns.follow import Follower, Trail, first_starts, show_chain
 from ci_acme.dns.question import Answer, Question, Reply, Server
-from ci_acme.dns.zones import Authority, Directory
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import CaaUnanswered, CiAcmeError, DnssecBroken, DnsUnreachable, ZoneNotFound
 from ci_acme.model.names import challenge_name
 from ci_acme.ports import Clock

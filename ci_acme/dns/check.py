@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass, field
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.batch import ask, describe
 from ci_acme.dns.desks import Desk
 from ci_acme.dns.question import Question, Server
 from ci_acme.dns.resolve import Target
-from ci_acme.dns.zones import Authority
 from ci_acme.errors import CiAcmeError, DnsRefused, DnsUnreachable, Interrupted
 from ci_acme.ports import Clock, Concurrency, Deadline, Zone
 

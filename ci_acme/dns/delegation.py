@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.question import Server
-from ci_acme.dns.zones import Authority, Directory
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError, ZoneNotFound
 from ci_acme.ports import Clock
 

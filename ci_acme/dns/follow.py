@@ -10,9 +10,10 @@ from typing import Final
 
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass
+from ci_acme.dns.authority import Authority, Hint
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.question import Answer, Question, Server
-from ci_acme.dns.zones import Authority, Directory, Hint
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError, DnsDelegationError, DnsUnreachable
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.batch import ask
 from ci_acme.dns.delegation import inner_view
 from ci_acme.dns.desks import Desk
 from ci_acme.dns.dual import servers_of
 from ci_acme.dns.question import Answer, Question, Reply, Server
 from ci_acme.dns.resolve import Target
-from ci_acme.dns.zones import Authority
 from ci_acme.dnswire import Soa
 from ci_acme.errors import DnsPropagationTimeout
 from ci_acme.ports import Clock, Deadline, Zone

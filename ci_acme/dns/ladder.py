@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ci_acme.dataclass import dataclass
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.question import Server
-from ci_acme.dns.zones import Authority
 from ci_acme.model.events import Observer, Step, Waiting, Warned
 from ci_acme.ports import Clock, Deadline
 

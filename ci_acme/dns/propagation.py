@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass, field
 from ci_acme.dns.ask import PATIENCE, Asker
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.batch import describe
 from ci_acme.dns.question import Answer, Failed, Failure, Question, Reply, Server
-from ci_acme.dns.zones import Authority
 from ci_acme.errors import DnsDelegationError, DnsError, DnsPropagationTimeout, DnsUnreachable
 from ci_acme.model.events import Observer, Waiting, Warned
 from ci_acme.ports import Clock, Deadline

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ci_acme import dnswire
 from ci_acme.dataclass import dataclass, field, replace
+from ci_acme.dns.authority import Authority, Hint
 from ci_acme.dns.batch import Heard, Race
 from ci_acme.dns.follow import MAX_HOPS, Follower, Trail, first_starts
 from ci_acme.dns.question import Answer, Question
 from ci_acme.dns.wildcards import made_by_wildcards
-from ci_acme.dns.zones import Authority, Directory, Hint
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock

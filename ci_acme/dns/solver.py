@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from ci_acme.dns.ahead import objection
-from ci_acme.dns.background import Background
+from ci_acme.dns.ahead import Search
 from ci_acme.dns.desks import Group
 from ci_acme.dns.follow import show_chain
 from ci_acme.dns.propagation import Propagation, Wanted
@@ -38,9 +37,7 @@ class Solver:
         self._certificate = certificate
         self._notify = notify
         self._lock = threading.Lock()
-        self._search: Background[dict[str, Target | CiAcmeError]] | None = None
-        self._searched: frozenset[str] = frozenset()
-        self._objection: CiAcmeError | None = None
+        self._search = Search(engine)
         self._groups: list[Group] = []
         self._held: list[tuple[Group, str, str]] = []
         self._left: list[tuple[Group, str, str]] = []
@@ -69,33 +66,17 @@ class Solver:
             self._changes += 1
 
     def prepare(self, names: Sequence[str]) -> None:
-        if self._search is not None and self._searched.issuperset(names):
-            return  # it has begun before there was an order
-        names = sorted(set(names))
-        self._searched = frozenset(names)
-        engine = self._engine
-        self._search = Background(lambda clock: engine.locate(names, clock), engine.clock, "ci-acme-zones")
+        self._search.begin(names)
 
     def look_ahead(self, names: Sequence[str]) -> None:
         """`prepare`, and find out what `foresee` raises."""
-        names = sorted(set(names))
-        self._searched = frozenset(names)
-        engine = self._engine
-
-        def search(clock: Clock) -> dict[str, Target | CiAcmeError]:
-            found = engine.locate(names, clock)
-            self._objection = objection(engine, found, clock)
-            return found
-
-        self._search = Background(search, engine.clock, "ci-acme-zones")
+        self._search.begin(names, objecting=True)
 
     def foresee(self, deadline: Deadline) -> None:
         """After `look_ahead`: raise what `solve` would raise for certain, if that is known by the deadline."""
-        if self._search is None or not self._search.ended(deadline):
-            return
-        self._search.result()
-        if self._objection is not None:
-            raise self._objection
+        objection = self._search.objection(deadline)
+        if objection is not None:
+            raise objection
 
     def solve(
         self, challenges: Sequence[Challenge], ready: Callable[[Sequence[Challenge]], None], *, deadline: Deadline
@@ -124,17 +105,9 @@ class Solver:
     # --- solve
 
     def _locate(self, names: Iterable[str]) -> dict[str, Target]:
-        """The targets of challenge names, from the search that was prepared as far as it covers them."""
-        wanted = set(names)
-        found: dict[str, Target | CiAcmeError] = {}
-        if self._search is not None and wanted & self._searched:
-            found = self._search.result()
-        missing = wanted - found.keys()
-        if missing:
-            found = {**found, **self._engine.locate(sorted(missing), self._engine.clock)}
+        """The targets of challenge names. Raises what is wrong with the first that has none."""
         targets: dict[str, Target] = {}
-        for name in sorted(wanted):
-            target = found[name]
+        for name, target in self._search.found(names).items():
             if not isinstance(target, Target):
                 raise target
             targets[name] = target
@@ -327,9 +300,7 @@ class Solver:
 
     def _cleanup(self) -> None:
         deadline = Deadline(self._engine.clock.shielded(), CLEANUP_SECONDS)
-        if self._search is not None:
-            self._search.call_off()
-            self._search = None
+        self._search.call_off()
         for group in self._groups:  # a change that is still under way is waited for: it is ours to undo
             if group.thread is not None:
                 group.thread.join(deadline.remaining() / 2)

@@ -10,9 +10,9 @@ import os
 from collections.abc import Mapping
 
 from ci_acme import dnswire
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.batch import Race
 from ci_acme.dns.question import Answer, Question
-from ci_acme.dns.zones import Authority
 from ci_acme.dnswire import Record
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock

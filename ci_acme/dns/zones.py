@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ci_acme import dnswire
-from ci_acme.dataclass import dataclass, field
+from ci_acme.dataclass import dataclass
 from ci_acme.dns.addresses import parse_servers, routable, system_resolvers
+from ci_acme.dns.authority import Authority, Hint, membership
 from ci_acme.dns.batch import Heard, Race, ask_all
 from ci_acme.dns.flights import Flights
-from ci_acme.dns.question import Answer, Question, Server
-from ci_acme.dnswire import Record
+from ci_acme.dns.question import Question, Server
 from ci_acme.errors import CiAcmeError, DnsUnreachable, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from ci_acme.ports import Clock
@@ -33,41 +33,6 @@ _GRACE: Final = 0.3
 _DEPTH: Final = 4
 """How often the answer to an NS question may point to another zone apex."""
 K = TypeVar("K", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A zone and the addresses that serve it. `hosts` names addresses by their NS; `note` is worth a warning.
-
-    `names` are the NS names, as far as they were told on the way. `unlisted` says that no resolver knows the zone here:
-    the addresses are those that its provider writes to.
-    """
-
-    apex: str
-    servers: tuple[Server, ...]
-    hosts: Mapping[Server, str] = field(default_factory=dict[Server, str])
-    note: str | None = None
-    unlisted: bool = False
-    names: tuple[str, ...] = ()
-
-    @property
-    def delegated(self) -> bool:
-        """Whether a delegation led to the addresses, rather than the config."""
-        return bool(self.hosts) and not self.unlisted
-
-    def label(self, server: Server) -> str:
-        """`ns1.example.com (192.0.2.1:53)`, or the bare address."""
-        host = self.hosts.get(server)
-        return str(server) if host is None else f"{host} ({server})"
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What an authoritative server said of a zone cut: `hosts` and `glue` of a referral, or just who said it."""
-
-    via: Sequence[Server]
-    hosts: Sequence[str] = ()
-    glue: Sequence[Record] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -220,7 +185,7 @@ class Directory:
         }
         heard = ask_all(matters, clock, grace=_GRACE)
         for search in searches:
-            search.found = _membership(search.name, heard[search.name])
+            search.found = membership(search.name, heard[search.name])
         return heard
 
     def _recursive(self, name: str, rtype: int) -> list[Question]:
@@ -324,39 +289,13 @@ class Directory:
         if not servers:
             return None
         questions = [Question(server, search.start, dnswire.NS) for server in servers]
-        found = _membership(search.start, ask_all({search.start: questions}, clock, grace=_GRACE)[search.start])
+        found = membership(search.start, ask_all({search.start: questions}, clock, grace=_GRACE)[search.start])
         if found is None:
             return None
         note = (
             f"the resolver tells no name servers of {found.apex}: only {', '.join(map(str, found.servers))} is checked"
         )
         return Authority(found.apex, found.servers, {}, note, unlisted=True, names=found.names)
-
-
-def _membership(name: str, heard: Heard) -> Authority | None:
-    """The servers that speak with authority for the zone of `name`, and the silent ones; None if none does."""
-    cuts: dict[Server, str] = {}
-    names: dict[str, set[str]] = {}
-    for server, reply in heard.replies.items():
-        if isinstance(reply, Answer) and reply.aa and reply.usable:
-            cut = _apex(name, reply)
-            if cut is not None:
-                cuts[server] = cut
-                names.setdefault(cut, set()).update(reply.hosts(cut))
-    if not cuts:
-        return None
-    apex = max(cuts.values(), key=len)
-    silent = [server for server, reply in heard.replies.items() if not isinstance(reply, Answer)]
-    members = [server for server, cut in cuts.items() if cut == apex]
-    return Authority(apex, tuple(members + silent), names=tuple(sorted(names[apex])))
-
-
-def _apex(name: str, answer: Answer) -> str | None:
-    """The zone apex that an authoritative reply to an NS or SOA question at `name` shows."""
-    if any(record.name == name and record.rtype in {dnswire.NS, dnswire.SOA} for record in answer.answers):
-        return name
-    soa = answer.soa
-    return soa.name if soa is not None and is_suffix(soa.name, name) else None
 
 
 def _unreachable(name: str, heard: Heard | None) -> DnsUnreachable:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ci_acme.dns import zones as zones_module
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.delegation import inner_view
 from ci_acme.dns.engine import DnsEngine, DnsEntry
 from ci_acme.dns.question import Server
-from ci_acme.dns.zones import Authority
 from ci_acme.errors import DnsDelegationError, DnsPropagationTimeout, ZoneNotFound
 from ci_acme.ports import Deadline, Placement, TxtValue, Zone
 from ci_acme_providers.rfc2136.adapter import Rfc2136

@@ -8,8 +8,9 @@ import pytest
 
 from ci_acme import dnswire
 from ci_acme.clock import SystemClock
+from ci_acme.dns.authority import Authority, Hint
 from ci_acme.dns.follow import Follower
-from ci_acme.dns.zones import Authority, Directory, Hint
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import CiAcmeError
 from ci_acme.model.names import challenge_name
 from ci_acme.ports import Clock

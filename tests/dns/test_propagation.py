@@ -10,9 +10,9 @@ import pytest
 
 from ci_acme import dnswire
 from ci_acme.clock import SystemClock
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.propagation import Propagation, Wanted
 from ci_acme.dns.question import Server
-from ci_acme.dns.zones import Authority
 from ci_acme.errors import DnsPropagationTimeout, DnsUnreachable, Interrupted
 from ci_acme.model.events import Event, Waiting, Warned
 from ci_acme.ports import Deadline

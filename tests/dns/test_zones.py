@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from ci_acme.clock import SystemClock
 from ci_acme.dns import zones
 from ci_acme.dns.addresses import parse_servers, system_resolvers
+from ci_acme.dns.authority import Authority
 from ci_acme.dns.follow import first_starts
 from ci_acme.dns.question import Server
-from ci_acme.dns.zones import Authority, Directory
+from ci_acme.dns.zones import Directory
 from ci_acme.errors import ConfigError, ZoneNotFound
 from ci_acme.model.names import is_suffix
 from tests.dns.rig import Run, challenges, engine, entry
