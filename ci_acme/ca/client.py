@@ -12,6 +12,7 @@ from ci_acme.ca.http import Http, split_url
 from ci_acme.ca.jws import dns01_value, thumbprint
 from ci_acme.ca.limiter import TokenBucket
 from ci_acme.ca.messages import AcmeChallenge, Authorization, Directory, Order
+from ci_acme.ca.new_order import Wish, place
 from ci_acme.ca.parallel import parallel, width_for
 from ci_acme.ca.problems import SHOW_DIRECTORY, problem_kind
 from ci_acme.ca.renewal import RenewalReply, fetch_renewal_info, renewal_info_url
@@ -21,7 +22,6 @@ from ci_acme.ca.transport import Reply, Transport
 from ci_acme.dataclass import dataclass
 from ci_acme.errors import (
     AccountError,
-    CaError,
     CaProtocolError,
     CaUnreachable,
     CiAcmeError,
@@ -29,7 +29,6 @@ from ci_acme.errors import (
     OrderRefused,
     RateLimited,
 )
-from ci_acme.model.records import format_time
 from ci_acme.ports import Clock, Signer
 
 MAX_ALTERNATES: Final = 10
@@ -205,19 +204,12 @@ class AcmeClient:
         that refuses it is asked once more without it. Raises `OrderRefused` for a profile that is not offered.
         """
         directory = self.directory(scope)
-        if profile is not None:
-            check_profile(profile, directory, self.host)
-        payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name} for name in names]}
-        if profile is not None:
-            payload["profile"] = profile
-        if not_before is not None:
-            payload["notBefore"] = format_time(not_before)
-        if not_after is not None:
-            payload["notAfter"] = format_time(not_after)
-        if replaces is not None and directory.renewal_info is not None:
-            reply = self._order_replacing(scope, directory, payload, replaces)
-        else:
-            reply = self._order_once(scope, directory, payload)
+        wish = Wish(tuple(names), profile, replaces, not_before, not_after)
+
+        def send(payload: Mapping[str, Any], final: Callable[[Reply], bool]) -> Reply:
+            return self._post(scope, directory.new_order, payload, kind="order", what="make the order", final=final)
+
+        reply = place(send, wish, directory, self.host, scope.warn)
         if reply.location is None:
             raise CaProtocolError(f"{reply.host} made an order without a Location", fix="ask the CA's operator")
         return _expect_names(Order.from_reply(reply, reply.location), frozenset(names))
@@ -358,46 +350,6 @@ class AcmeClient:
                 fix="register it: ci-acme account register, or --allow-new-account",
             )
         return found
-
-    def _order_once(
-        self,
-        scope: Scope,
-        directory: Directory,
-        payload: Mapping[str, Any],
-        final: Callable[[Reply], bool] = lambda reply: False,
-    ) -> Reply:
-        return self._post(scope, directory.new_order, payload, kind="order", what="make the order", final=final)
-
-    def _order_replacing(self, scope: Scope, directory: Directory, payload: Mapping[str, Any], replaces: str) -> Reply:
-        """With `replaces`, else without: a predecessor that the CA does not accept must not fail a deployment.
-
-        CAs refuse it as 404, 409, malformed and unauthorized; some as an internal error, which is not waited for.
-        """
-        try:
-            return self._order_once(
-                scope, directory, {**payload, "replaces": replaces}, lambda reply: reply.status == 500
-            )
-        except RateLimited:
-            raise
-        except (CaError, ConfigError) as error:
-            if isinstance(error, CaUnreachable) and "problem" not in error.details:
-                raise
-            refusal = error
-        reply = self._order_once(scope, directory, payload)
-        scope.warn(f"ordered without naming the certificate that is replaced: {refusal.message}")
-        return reply
-
-
-def check_profile(profile: str, directory: Directory, host: str) -> None:
-    """Raises `OrderRefused` for a profile that the directory does not offer."""
-    if profile in directory.profiles:
-        return
-    offered = "; ".join(f"{name} ({text})" if text else name for name, text in sorted(directory.profiles.items()))
-    raise OrderRefused(
-        f"{host} does not offer the profile {profile!r}",
-        fix=f"choose one of: {offered}" if offered else "remove profile: this CA has none",
-        details={"profiles": dict(directory.profiles)},
-    )
 
 
 def _expect_names(order: Order, names: frozenset[str]) -> Order:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ci_acme.ca.client import check_profile
+from ci_acme.ca.new_order import check_profile
 from ci_acme.core.budget import OrderKind
 from ci_acme.core.plan import StoreView, predecessor
 from ci_acme.core.quirks import known_ca
