@@ -40,5 +40,5 @@ def show(result: Result, options: Any, console: Console) -> int:
     for outcome in result.certificates if wants_json(options) else ():
         if outcome.error is not None:
             console.error(outcome.error, outcome.name)
-    print(json.dumps(document, indent=2) if wants_json(options) else result_text(result))
+    print(json.dumps(document, indent=2) if wants_json(options) else result_text(document))
     return result.exit_status

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ci_acme.core.report import Outcome, Result
-from ci_acme.model.records import format_time
+
+def result_text(document: Mapping[str, Any]) -> str:
+    """A result document as lines, a block a certificate: what happened, until when, where it is, what to do."""
+    lines = [line for one in document["certificates"] for line in _certificate(one)]
+    if document.get("error") is not None:
+        lines += _error(document["error"], "")
+    return "\n".join(
+        lines + [line for suggestion in document.get("suggestions", ()) for line in _suggestion(suggestion)]
+    )
 
 
-def result_text(result: Result) -> str:
-    """A block of lines a certificate: what happened, until when, where it is, and what to do if it failed."""
-    lines = [line for outcome in result.certificates for line in _outcome(outcome)]
-    return "\n".join(lines + [line for suggestion in result.suggestions for line in _suggestion(suggestion)])
-
-
-def _outcome(outcome: Outcome) -> list[str]:
-    head = f"{outcome.name}: {outcome.action}"
-    if outcome.not_after and outcome.error is None and outcome.action != "retired":
-        head += f", valid until {format_time(outcome.not_after)}"
-    if outcome.reason and outcome.error is None:
-        head += f" ({outcome.reason})"
+def _certificate(one: Mapping[str, Any]) -> list[str]:
+    error = one.get("error")
+    head = f"{one['name']}: {one['action']}"
+    if one.get("not_after") and error is None and one["action"] != "retired":
+        head += f", valid until {one['not_after']}"
+    if one.get("reason") and error is None:
+        head += f" ({one['reason']})"
     lines = [head]
-    if outcome.error is not None:
-        lines.append(f"  error: {outcome.error.message} [{outcome.error.code}]")
-        if outcome.error.fix:
-            lines.append(f"  fix: {outcome.error.fix}")
-    for store in outcome.stores:
-        lines.append(f"  {store.provider}:{store.target} {store.action}")
-        if store.error is not None and store.error is not outcome.error:
-            lines.append(f"    error: {store.error.message}")
-            lines.append(f"    fix: {store.error.fix}")
-    if outcome.revocation is not None:
-        why = outcome.revocation.get("why")
-        lines.append(f"  revocation: {outcome.revocation['action']}" + (f", {why}" if why else ""))
-    if outcome.cost is not None and outcome.cost.get("orders"):
-        cost = outcome.cost
+    if error is not None:
+        lines += _error(error, "  ", f" [{error['code']}]")
+    for store in one.get("stores") or ():
+        lines.append(f"  {store['provider']}:{store['target']} {store['action']}")
+        if store.get("error") not in (None, error):
+            lines += _error(store["error"], "    ")
+    revocation, cost = one.get("revocation"), one.get("cost") or {}
+    if revocation is not None:
+        why = revocation.get("why")
+        lines.append(f"  revocation: {revocation['action']}" + (f", {why}" if why else ""))
+    if cost.get("orders"):
         names = "1 name" if cost["names"] == 1 else f"{cost['names']} names"
         lines.append(f"  costs {cost['orders']} order with {names} ({cost['counts_as']})")
-    lines += [_limit(limit) for limit in (outcome.cost or {}).get("limits", ())]
-    return lines
+    return lines + [_limit(limit) for limit in cost.get("limits", ())]
+
+
+def _error(error: Mapping[str, Any], indent: str, code: str = "") -> list[str]:
+    lines = [f"{indent}error: {error['message']}{code}"]
+    return [*lines, f"{indent}fix: {error['fix']}"] if error.get("fix") else lines
 
 
 def _limit(limit: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from ci_acme.cli.announce import announce
 from ci_acme.cli.app import wants_json
 from ci_acme.cli.console import Console
+from ci_acme.cli.render import result_text
 from ci_acme.core.merge import merge
-from ci_acme.core.summary import as_markdown
 from ci_acme.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def main(options: Any, console: Console) -> int:
     document = merge([(file, _read(file)) for file in files])
     announce(document, options, console)
     console.close()
-    print(json.dumps(document, indent=2) if wants_json(options) else as_markdown(document).rstrip())
+    print(json.dumps(document, indent=2) if wants_json(options) else result_text(document))
     status: int = document["exit_code"]
     return status
 

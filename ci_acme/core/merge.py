@@ -59,7 +59,23 @@ def _is_certificate(one: Any) -> bool:
             isinstance(store, Mapping) and _has(store, "provider", "target", "action")
             for store in _list(one.get("stores"))
         )
+        and all(_is_error(store.get("error")) for store in _list(one.get("stores")))
         and _is_error(one.get("error"))
+        and _is_like(one.get("revocation"), action=str)
+        and _is_like(one.get("cost"), orders=int, names=int, counts_as=str)
+        and all(_is_limit(limit) for limit in _list((one.get("cost") or {}).get("limits")))
+    )
+
+
+def _is_limit(limit: Any) -> bool:
+    known = limit is not None and _is_like(limit, limit=str, key=str, remaining=int, of=int, next=str)
+    return known and isinstance(limit.get("reserve", 0), int)
+
+
+def _is_like(value: Any, **kinds: type) -> bool:
+    """Whether it is nothing, or a mapping that has these."""
+    return value is None or (
+        isinstance(value, Mapping) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
     )
 
 

@@ -63,6 +63,12 @@ def broken(**parts: Any) -> dict[str, Any]:
         broken(not_after=5),
         broken(error="bad"),
         broken(error={"code": 1}),
+        broken(stores=[{"provider": "file", "target": "t", "action": "kept", "error": "bad"}]),
+        broken(revocation={}),
+        broken(cost=1),
+        broken(cost={"orders": 1, "names": "2", "counts_as": "new"}),
+        broken(cost={"orders": 1, "names": 2, "counts_as": "new", "limits": [None]}),
+        broken(cost={"orders": 1, "names": 2, "counts_as": "new", "limits": [{"limit": "x"}]}),
     ],
 )
 def test_anything_else_is_refused(document: Any) -> None:
