@@ -16,6 +16,16 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are ours."""
 
     actions: tuple[str, ...] = ()
+    _shows = False
+
+    def format_help(self) -> str:
+        """The help, as wide as the terminal."""
+        self._shows = True
+        return super().format_help()
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """Each option that is added asks for one; the terminal's width, which costs 2 ms, is for help alone."""
+        return argparse.HelpFormatter(self.prog, width=None if self._shows else 80)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing and exiting."""
