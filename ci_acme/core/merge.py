@@ -68,8 +68,13 @@ def _is_certificate(one: Any) -> bool:
 
 
 def _is_limit(limit: Any) -> bool:
-    known = limit is not None and _is_like(limit, limit=str, key=str, remaining=int, of=int, next=str)
-    return known and isinstance(limit.get("reserve", 0), int)
+    return (
+        isinstance(limit, Mapping)
+        and _has(limit, "limit", "key", "next")
+        and all(isinstance(limit.get(key, 0), int) for key in ("remaining", "of", "reserve"))
+        and "remaining" in limit
+        and "of" in limit
+    )
 
 
 def _is_like(value: Any, **kinds: type) -> bool:

@@ -10,7 +10,7 @@ import heapq
 import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -51,13 +51,17 @@ class _Pending:
 
 @dataclass(slots=True, eq=False)
 class _Peer:
-    """A server in the loop: its sockets, what was sent and what waits for its turn."""
+    """A server in the loop: its sockets, what was sent and what waits for its turn.
+
+    `singly` is for one that ends a connection on which several questions are: it is asked one after the other.
+    """
 
     link: Link
     sent: dict[int, _Pending] = field(default_factory=dict[int, _Pending])
     waiting: deque[_Pending] = field(default_factory=deque[_Pending])
     heard: bool = False
     heard_udp: bool = False
+    singly: bool = False
 
     @property
     def stream_only(self) -> bool:
@@ -140,13 +144,13 @@ class Asker(Generic[K]):
 
     def _refill(self, peer: _Peer) -> None:
         """Send what waits, as far as the window allows."""
-        while peer.waiting and len(peer.sent) < _WINDOW:
+        while peer.waiting and len(peer.sent) < (1 if peer.singly else _WINDOW):
             pending = peer.waiting.popleft()
             pending.ident = int.from_bytes(os.urandom(2), "big")
             while pending.ident in peer.sent:
                 pending.ident = int.from_bytes(os.urandom(2), "big")
             peer.sent[pending.ident] = pending
-            pending.stage = _STREAM if peer.stream_only else 0
+            pending.stage = _STREAM if peer.stream_only else pending.stage
             self._send(peer, pending)
 
     def _send(self, peer: _Peer, pending: _Pending) -> None:
@@ -217,14 +221,26 @@ class Asker(Generic[K]):
 
     def _channel_failed(self, peer: _Peer, error: OSError, *, stream: bool) -> None:
         """A socket failed: every try that was under way on it failed."""
+        victims = [one for one in peer.sent.values() if (one.stage == _STREAM) is stream and not one.done]
         if stream and peer.link.take_progress():
-            victims = [pending for pending in peer.sent.values() if pending.stage == _STREAM]
             for pending in victims:  # a server that closes after some answers is asked the rest on a new connection
                 self._send(peer, pending)
             return
-        for pending in list(peer.sent.values()):
-            if (pending.stage == _STREAM) is stream and not pending.done:
+        if stream and len(victims) > 1 and not isinstance(error, ConnectionRefusedError):
+            self._queue_singly(peer, victims)
+            return
+        for pending in victims:
+            if not pending.done:
                 self._try_failed(peer, pending, error)
+
+    @staticmethod
+    def _queue_singly(peer: _Peer, victims: Sequence[_Pending]) -> None:
+        """Ask again, each on its own: who closes with questions unread takes back the answers that he has sent."""
+        peer.singly = True
+        for pending in reversed(victims):
+            del peer.sent[pending.ident]
+            pending.due = 0.0  # no try is under way that could be given up
+            peer.waiting.appendleft(pending)
 
     # --- giving up
 

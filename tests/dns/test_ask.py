@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,44 @@ def test_a_server_that_closes_after_each_answer(make_stub: StubMaker) -> None:
     assert all(isinstance(reply, Answer) for reply in good)
     assert isinstance(bad[0], Failed)
     assert bad[0].failure is Failure.BROKEN
+
+
+def test_a_server_that_drops_several_questions_at_once_is_asked_one_by_one(make_stub: StubMaker) -> None:
+    """As a reset does: an answer that the server has sent is lost with the connection."""
+    port = free_port()
+    done = threading.Event()
+    listener = socket.create_server(("127.0.0.1", port))
+    listener.settimeout(0.05)
+    held: list[int] = []
+
+    def serve() -> None:
+        while not done.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(0.3)
+                received = b""
+                with suppress(TimeoutError):
+                    while part := connection.recv(65535):
+                        received += part
+                held.append(received.count(b"\x02ci\x04test"))
+                if held[-1] == 1:
+                    reply = reply_to(received[2:])
+                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        server = Server("127.0.0.1", port)
+        replies = ask([question(server, f"h{number}.ci.test") for number in range(3)], CLOCK)
+    finally:
+        done.set()
+        thread.join()
+        listener.close()
+    assert held == [3, 1, 1, 1]
+    assert all(isinstance(reply, Answer) for reply in replies)
 
 
 def test_an_interrupt_is_heard(make_stub: StubMaker) -> None:
