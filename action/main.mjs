@@ -22,7 +22,7 @@ async function main() {
     output("certificates", "[]");
     return 0;
   }
-  const scratch = mkdtempSync(join(process.env.RUNNER_TEMP || tmpdir(), "ci-acme-"));
+  const scratch = makeScratch();
   saveState("directory", scratch);
   const environment = join(scratch, "environment");
   const named = variables(join(scratch, "report.json"));
@@ -34,6 +34,16 @@ async function main() {
   const done = await run(interpreter(environment), [...program(scratch), ...args], { env, last: true });
   saveState("ended", String(done.status));
   return done.status;
+}
+
+/** A directory of ours alone. Throws `Failure`. */
+function makeScratch() {
+  const parent = process.env.RUNNER_TEMP || tmpdir();
+  try {
+    return mkdtempSync(join(parent, "ci-acme-"));
+  } catch (error) {
+    throw new Failure(`nothing can be written to ${parent} (${error.code})`, "let RUNNER_TEMP be a directory that the runner's user may write to");
+  }
 }
 
 /** The base packages, and those of the extras that the config names; a config with problems is for ci-acme to tell. */

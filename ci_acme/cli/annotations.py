@@ -39,10 +39,14 @@ class Annotator:
                 self._places[name] = (_in_repository(file), int(line))
 
     def show_problems(self, error: CiAcmeError) -> None:
-        """One annotation a problem of a config, at its line."""
+        """One annotation a problem of a config, at its line; what has none is in the error, and in no file."""
         for problem in error.details.get("problems", ()):
+            if not problem.get("line"):
+                continue
             text = f"{problem.get('path', '')}: {problem['message']}".removeprefix(": ")
-            file, line = _in_repository(problem.get("file", "")), problem.get("line")
+            if problem.get("suggestion"):
+                text += f"; did you mean {problem['suggestion']!r}?"
+            file, line = _in_repository(problem.get("file", "")), problem["line"]
             self._stream.write(annotation("error", text, title="ci-acme", file=file, line=line) + "\n")
         self._stream.flush()
 

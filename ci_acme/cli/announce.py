@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +17,11 @@ _T = TypeVar("_T")
 
 def announce(document: Mapping[str, Any], options: Any, console: Console) -> None:
     """Write what the options and the CI system want. What cannot be written is a warning: the run is done."""
-    report = getattr(options, "report", None)
-    dotenv = getattr(options, "dotenv", None)
-    if report is not None:
-        _try(f"the report {report}", lambda: _write(report, document), console)
+    options.announced = True
+    report: str | None = getattr(options, "report", None) or _for_later_steps(document)
+    dotenv = getattr(options, "dotenv", None) or None
+    if report and not _try(f"the report {report}", functools.partial(_write, report, document), console):
+        report = None
     if dotenv is not None:
         from ci_acme.hosts.dotenv import write_dotenv
 
@@ -35,13 +38,22 @@ def announce(document: Mapping[str, Any], options: Any, console: Console) -> Non
                 _try("the job's summary", lambda: github.write_summary(as_markdown(document), os.environ), console)
 
 
-def _write(path: str, document: Mapping[str, Any]) -> None:
+def _for_later_steps(document: Mapping[str, Any]) -> str | None:
+    """Where a step of a GitHub job leaves its report unasked: the output of that name has to lead somewhere."""
+    directory = os.environ.get("RUNNER_TEMP")
+    if not directory or not os.environ.get("GITHUB_OUTPUT") or os.environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    return str(Path(directory, f"ci-acme-{document['command']}-{secrets.token_hex(8)}.json"))
+
+
+def _write(path: str, document: Mapping[str, Any]) -> bool:
     Path(path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return True
 
 
 def _try(what: str, write: Callable[[], _T], console: Console) -> _T | None:
     try:
         return write()
-    except OSError as error:
-        console.warning(f"{what} cannot be written: {error.strerror or error}")
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        console.warning(f"{what} cannot be written: {getattr(error, 'strerror', None) or error}")
         return None

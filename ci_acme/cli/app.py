@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ci_acme.cli.commands import COMMANDS
 from ci_acme.cli.console import Console
 from ci_acme.cli.neutral import NeutralStream, reads_commands
+from ci_acme.cli.options import REPORTS, SHAPES, Shape
 from ci_acme.cli.parser import parse
 from ci_acme.cli.signals import EarlySignals
+from ci_acme.config.options import flag_value
 from ci_acme.errors import CiAcmeError, InternalError, UsageError
 from ci_acme.model.secret import without_secrets
 
@@ -44,7 +47,8 @@ def _want_no_plugins() -> None:
 
 
 def _run(arguments: list[str], early: EarlySignals) -> int:
-    console = Console()
+    options = None
+    console = make_console(options, os.environ)
     try:
         options = parse(arguments, os.environ)
         console = make_console(options, os.environ)
@@ -56,11 +60,11 @@ def _run(arguments: list[str], early: EarlySignals) -> int:
     except SystemExit as leaving:  # argparse after --help
         return int(leaving.code or 0)
     except CiAcmeError as error:
-        return _fail(error, console, arguments)
+        return _fail(error, console, arguments, options)
     except UnicodeEncodeError as error:
-        return _fail(_unnameable(error), console, arguments)
+        return _fail(_unnameable(error), console, arguments, options)
     except Exception as error:  # the one place where a defect of ours becomes a message
-        return _fail(early.came, console, arguments) if early.came else _defect(error, console, arguments)
+        return _fail(early.came or _defect(error), console, arguments, options)
     finally:
         console.close()
     return status
@@ -88,37 +92,47 @@ def wants_json(options: Any) -> bool:
     return getattr(options, "output", "text") == "json"
 
 
-def _fail(error: CiAcmeError, console: Console, arguments: list[str]) -> int:
+def _fail(error: CiAcmeError, console: Console, arguments: list[str], options: Any) -> int:
+    """Say what ended a run before it had a result, wherever its result would have been."""
     console.error(error)
     if console.annotator is not None:
         console.annotator.show_problems(error)
+    command = next((part for part in arguments if part in dict(COMMANDS)), "")
+    document = {
+        "schema": "ci-acme/result/1",
+        "command": command,
+        "exit_code": error.exit_status,
+        "changed": False,
+        "certificates": [],
+        "error": error.as_dict(),
+    }
+    if REPORTS[0] in SHAPES.get(command, Shape()).options and not getattr(options, "announced", False):
+        from ci_acme.cli.announce import announce
+
+        announce(document, options or _reports_from_variables(), console)
     if _json_asked(arguments):
-        command = next((part for part in arguments if part in dict(COMMANDS)), "")
-        document = {
-            "schema": "ci-acme/result/1",
-            "command": command,
-            "exit_code": error.exit_status,
-            "changed": False,
-            "certificates": [],
-            "error": error.as_dict(),
-        }
         print(json.dumps(document, indent=2))
     return error.exit_status
 
 
-def _defect(error: Exception, console: Console, arguments: list[str]) -> int:
+def _reports_from_variables() -> Namespace:
+    """Who wants a report, where the command line could not be read."""
+    said = {option.name: os.environ.get(option.variable, "").strip() for option in REPORTS}
+    return Namespace(**{**said, "no_summary": flag_value(said["no_summary"])})
+
+
+def _defect(error: Exception) -> InternalError:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
     where = " <- ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames[-4:]))
-    defect = InternalError(
+    if os.environ.get("CI_ACME_TRACEBACK") == "1":
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
+    return InternalError(
         f"a defect in ci-acme: {type(error).__name__} at {where}",
         fix="please report this line with `ci-acme version`; the message is left out as it could hold a secret, "
         "and CI_ACME_TRACEBACK=1 shows it",
     )
-    if os.environ.get("CI_ACME_TRACEBACK") == "1":
-        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
-    return _fail(defect, console, arguments)
 
 
 def _unnameable(error: UnicodeEncodeError) -> CiAcmeError:

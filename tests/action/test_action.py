@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.action.job import ROOT, Job, finish, give
+from tests.action.job import ROOT, Job, Step, finish, give
 from tests.e2e.lab import Lab
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -101,3 +101,13 @@ def test_what_is_declared_is_what_is_read() -> None:
     read = {*re.findall(r"^  ([\w-]+): ", table[1], re.MULTILINE), *re.findall(r'(?:input|flag)\("([\w-]+)"\)', code)}
     assert read == set(ACTION["inputs"])
     assert ACTION["runs"]["using"] == "node24"
+
+
+def test_a_runner_without_a_place_for_us_says_so(job: Job, lab: Lab) -> None:
+    give(job, lab)
+    job.variables["RUNNER_TEMP"] = str(job.temp / "gone")
+    step = job.main()
+    assert step.status == 2
+    assert step.log.startswith(f"::error title=ci-acme::nothing can be written to {job.temp / 'gone'} (ENOENT)%0Afix: ")
+    assert "defect" not in step.log
+    assert job.post() == Step(0, "")

@@ -47,3 +47,11 @@ def test_decisions_are_numbered_and_have_their_parts() -> None:
     for path in records:
         headings = re.findall(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert headings == ["Context", "Decision", "Evidence", "Consequences"], path.name
+
+
+def test_a_sample_that_keeps_the_report_has_it_written() -> None:
+    samples = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "examples").iterdir() if path.is_file()}
+    kept = {name for name, text in samples.items() if "ci-acme-report.json" in text}
+    written = {name for name in kept if re.search(r"(CI_ACME_REPORT\W|--report )", samples[name])}
+    assert len(kept) >= 4
+    assert written == kept
