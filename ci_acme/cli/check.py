@@ -25,6 +25,10 @@ def main(options: Any, console: Console) -> int:
     with stop_on_signals(clock, run.abort):
         lines = run.check(options.names, getattr(options, "trust_policy", None))
     status = Finding.exit_status if any(line.level == "error" for line in lines) else 0
+    for line in lines:
+        if line.level != "ok":
+            fix = f"\nfix: {line.fix}" if line.fix else ""
+            console.annotate(line.level, f"{line.area} {line.subject}: {line.message}{fix}")
     console.close()
     if wants_json(options):
         findings = [line.as_dict() for line in lines]

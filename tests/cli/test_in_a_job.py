@@ -105,3 +105,13 @@ def test_annotations_are_at_lines_of_files_and_say_the_nearest_key(step: Step) -
     placed = [line for line in errors(step.run("plan")) if "file=ci-acme.yaml,line=8::" in line]
     assert len(placed) == 1
     assert placed[0].endswith("certificates.web.nams: unknown key; did you mean 'names'?")
+
+
+def test_what_check_finds_is_annotated(step: Step) -> None:
+    ran = step.run("check")
+    found = [line for line in ran.stdout.splitlines() if line.startswith("error ")]
+    assert ran.returncode == 9
+    assert found
+    assert [line.split("%0A")[0] for line in errors(ran)] == [
+        f"::error title=ci-acme::{' '.join(line.removeprefix('error').split())}" for line in found
+    ]
