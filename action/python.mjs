@@ -144,9 +144,12 @@ function requirements(names, scratch) {
   return file;
 }
 
+// Of pip: each hash that it expected, each attempt that it makes; they would leave no room for the reason.
+const ASIDE = /^(\s*Expected\s+or |WARNING: Retrying )/;
+
 function must(installer, done) {
   if (done.status === 0) return;
-  const lines = (done.stdout + done.stderr).trim().split(/\r?\n/).filter((line) => !/^\s*Expected\s+or /.test(line)); // pip names each hash
+  const lines = (done.stdout + done.stderr).trim().split(/\r?\n/).filter((line) => !ASIDE.test(line));
   throw new Failure(`${installer} says ${lines.join("\n").slice(0, 2000)}`);
 }
 

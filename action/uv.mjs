@@ -41,7 +41,7 @@ async function get(url, accept) {
     reply = await fetch(target, { headers, signal: AbortSignal.timeout(PATIENCE) });
     data = Buffer.from(await reply.arrayBuffer());
   } catch (error) {
-    throw new Error(`${target.host} does not answer (${error.cause?.code ?? error.name})`);
+    throw new Error(`${target.host} does not answer (${error.cause?.code ?? error.cause?.message ?? error.name})`);
   }
   if (!reply.ok) throw new Error(`${target.host} answers ${reply.status} for ${target.pathname}`);
   return data;

@@ -189,3 +189,13 @@ def test_an_index_that_is_down_says_what_was_tried(job: Job, tmp_path: Path) -> 
     assert ran.status == 2
     for words in ("uv is not on PATH", "no Python 3.10", "127.0.0.1:9 does not answer"):
         assert words in ran.log
+
+
+def test_an_index_that_is_down_has_pips_reason_and_not_its_attempts(job: Job, tmp_path: Path) -> None:
+    job.path = python_alone(tmp_path)
+    job.variables |= {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "2"}
+    ran = job.main(command="plan")
+    assert ran.status == 2
+    assert "Retrying" not in ran.log
+    assert "pip says ERROR: Could not find a version that satisfies the requirement" in ran.log
+    assert "does not answer (TypeError)" not in ran.log
