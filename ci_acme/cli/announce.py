@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +42,7 @@ def _for_later_steps(document: Mapping[str, Any]) -> str | None:
     directory = os.environ.get("RUNNER_TEMP")
     if not directory or not os.environ.get("GITHUB_OUTPUT") or os.environ.get("GITHUB_ACTIONS") != "true":
         return None
-    return str(Path(directory, f"ci-acme-{document['command']}-{secrets.token_hex(8)}.json"))
+    return str(Path(directory, f"ci-acme-{document['command']}-{os.urandom(8).hex()}.json"))
 
 
 def _write(path: str, document: Mapping[str, Any]) -> bool:
