@@ -57,15 +57,15 @@ ACCOUNT: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (
     ("deactivate", "end the account for good", (*YES, *RUN)),
 )
 REVOKE: Final = (
-    Option("revoke_certificate", "the certificate in this file, PEM or DER", "FILE", word="certificate"),
+    Option("certificate", "the certificate in this file, PEM or DER", "FILE"),
     Option("revoke_serial", "the certificate with this serial number in a store of the config", "HEX", word="serial"),
-    Option("revoke_reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY", word="reason"),
+    Option("reason", "unspecified, keyCompromise, superseded, … (RFC 5280), or a number", "WHY"),
     Option("revoke_key", "the certificate's private key, where no account may revoke it", "FILE", word="key"),
 )
 RETIRE: Final = (
     Option("revoke", "also revoke what no other environment uses", flag=True),
     Option("purge", "skip the recovery period of stores that have one", flag=True),
-    next(option for option in REVOKE if option.word == "reason"),
+    next(option for option in REVOKE if option.name == "reason"),
 )
 PERMISSIONS: Final = (Option("offline", "ask neither the DNS for CNAMEs nor a CA for its CAA name", flag=True),)
 CONFIG: Final[tuple[tuple[str, str, tuple[Option, ...]], ...]] = (

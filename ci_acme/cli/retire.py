@@ -17,7 +17,7 @@ def main(options: Any, console: Console) -> int:
     from ci_acme.ca.revocation import parse_reason
     from ci_acme.runner.retiring import Teardown
 
-    reason = getattr(options, "revoke_reason", None)
+    reason = getattr(options, "reason", None)
     wanted = Teardown(
         revoke=getattr(options, "revoke", False) or reason is not None,
         purge=getattr(options, "purge", False),

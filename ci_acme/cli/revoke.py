@@ -22,7 +22,7 @@ def main(options: Any, console: Console) -> int:
     from ci_acme.runner.revoking import Wanted
 
     name, file, serial = _selection(options)
-    reason, key = getattr(options, "revoke_reason", None), getattr(options, "revoke_key", None)
+    reason, key = getattr(options, "reason", None), getattr(options, "revoke_key", None)
     code = None if reason is None else parse_reason(reason)
     clock = SystemClock()
     loaded = load_config(options)
@@ -49,7 +49,7 @@ def main(options: Any, console: Console) -> int:
 def _selection(options: Any) -> tuple[str | None, str | None, str | None]:
     """Name, file and serial number, of which exactly one is given. Raises `UsageError`."""
     name = getattr(options, "certificate_name", None)
-    file, serial = getattr(options, "revoke_certificate", None), getattr(options, "revoke_serial", None)
+    file, serial = getattr(options, "certificate", None), getattr(options, "revoke_serial", None)
     if sum(value is not None for value in (name, file, serial)) != 1:
         raise UsageError(
             "it is not clear what to revoke", fix="give one of: the NAME of a certificate, --certificate, --serial"
