@@ -14,7 +14,7 @@ from ci_acme.dataclass import dataclass
 from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable, StateError
 from ci_acme.model.events import Step
 from ci_acme.model.records import format_time
-from ci_acme.ports import CertificateStore, Deadline, Present, TxtValue, Zone
+from ci_acme.ports import CertificateStore, Deadline, Placement, Present, TxtValue, Zone
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.holders import Process, this_process
 from ci_acme.state.journal import Journal, OpenItem, open_items
@@ -176,18 +176,25 @@ def _remove(
         )
         return [Leftover(item, error) for item in items] if wanted else []
     journal = Journal(engine, first.run)
-    try:
+    gone: list[OpenItem] = []
+
+    @contextmanager
+    def claim(_: Sequence[Placement]) -> Generator[Sequence[Placement]]:
         with _alone_with(first.run, services, deadline):
             still = journal.open_items()  # a run may have taken over what it needs
-            items = [item for item in items if item in still]
-            release_in_turn(provider, [item.placement for item in items], services.lease, deadline=deadline)
-            if items:
-                journal.released(first.entry, first.zone, [(item.name, item.value) for item in items])
+            gone.extend(item for item in items if item in still)
+            yield [item.placement for item in gone]
+            if gone:
+                journal.released(first.entry, first.zone, [(item.name, item.value) for item in gone])
+
+    try:
+        placements = [item.placement for item in items]
+        release_in_turn(provider, placements, services.lease, deadline=deadline, claim=claim)
     except Interrupted:
         raise
     except CiAcmeError as error:
-        return [Leftover(item, error) for item in items]
-    return [Leftover(item) for item in items]
+        return [Leftover(item, error) for item in gone or items]
+    return [Leftover(item) for item in gone]
 
 
 def _alive(engine: Engine, run: str) -> bool:
