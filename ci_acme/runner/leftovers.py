@@ -182,10 +182,12 @@ def _remove(
     def claim(_: Sequence[Placement]) -> Generator[Sequence[Placement]]:
         with _alone_with(first.run, services, deadline):
             still = journal.open_items()  # a run may have taken over what it needs
-            gone.extend(item for item in items if item in still)
+            ended = [item for item in items if item in still]
+            needed = _needed(engine, services) if ended else set()
+            gone.extend(item for item in ended if _what(item) not in needed)
             yield [item.placement for item in gone]
-            if gone:
-                journal.released(first.entry, first.zone, [(item.name, item.value) for item in gone])
+            if ended:
+                journal.released(first.entry, first.zone, [(item.name, item.value) for item in ended])
 
     try:
         placements = [item.placement for item in items]
@@ -195,6 +197,15 @@ def _remove(
     except CiAcmeError as error:
         return [Leftover(item, error) for item in gone or items]
     return [Leftover(item) for item in gone]
+
+
+def _needed(engine: Engine, services: Services) -> set[tuple[str, str, str, str]]:
+    """The values of runs that are at work: one that goes on with an order has the values of the run that began it."""
+    return {_what(item) for item in open_items(engine) if not is_over(item.run, services)}
+
+
+def _what(item: OpenItem) -> tuple[str, str, str, str]:
+    return item.entry, item.zone.name, item.name, item.value
 
 
 def _alive(engine: Engine, run: str) -> bool:
