@@ -7,6 +7,9 @@ import sys
 from ci_acme.cli.commands import COMMANDS, GLOBAL_OPTIONS
 from ci_acme.cli.streams import Streams
 
+_QUESTIONS = frozenset({"-h", "--help", "--version"})
+"""Options that are answered whatever else is asked."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status (CONTRACT section 2). Ctrl-C is never a traceback."""
@@ -28,13 +31,29 @@ def _main(argv: list[str] | None) -> int:
     if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(top_help())
         return 0 if arguments else 2
-    if arguments[0] == "--version":
-        arguments = ["version", *arguments[1:]]
-    elif arguments[0] in {"-h", "--help", "help"}:  # ci-acme help COMMAND
-        arguments = [*arguments[1:], "--help"]
+    if arguments[0] == "help":  # ci-acme help COMMAND
+        arguments = ["--help", *arguments[1:]]
+    before, rest = _at_command(arguments)
+    others = [part for part in before if part not in _QUESTIONS]
+    if "--version" in before:
+        arguments = ["version", *others, *rest]
+    elif len(others) < len(before):
+        if not rest:
+            print(top_help())
+            return 0
+        arguments = [*others, *rest, "--help"]
     from ci_acme.cli.app import run
 
     return run(arguments)
+
+
+def _at_command(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before the command, and the command with the rest."""
+    with_value = {name.split()[0] for name, _ in GLOBAL_OPTIONS if " " in name}
+    index = 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        index += 2 if arguments[index] in with_value else 1
+    return arguments[:index], arguments[index:]
 
 
 def top_help() -> str:

@@ -89,6 +89,8 @@ def _init(options: Any, console: Console) -> int:
             fix="name another file with --file, or - for stdout",
         ) from None
     console.info(f"wrote {target}; next: {_next(target, text)}, then ci-acme check")
+    if wants_json(options):
+        print(json.dumps({"schema": "ci-acme/init/1", "file": target}))
     return 0
 
 

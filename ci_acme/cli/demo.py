@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
+from ci_acme.cli.app import wants_json
 from ci_acme.cli.console import Console
 from ci_acme.cli.signals import stop_on_signals
 from ci_acme.clock import SystemClock
 from ci_acme.config.load import load
-from ci_acme.core.report import Outcome
+from ci_acme.core.report import Outcome, Result
 from ci_acme.errors import CiAcmeError, UsageError
 from ci_acme.model.events import Event, Step, Warned
 from ci_acme.runner import Run, RunOptions
@@ -64,13 +66,16 @@ def main(options: Any, console: Console) -> int:
             f"{directory} cannot be written: {error.strerror or error}", fix="name another one with --directory"
         ) from None
     clock = SystemClock()
-    say = _Lines(console)
+    json_wanted = wants_json(options)
+    say = _Lines(sys.stderr if json_wanted else sys.stdout)
     with Sandbox(directory / "sandbox") as sandbox:
         _write(directory, sandbox)
         here = Path.cwd()
         os.chdir(directory)
         try:
-            status = _tell(sandbox, directory, clock, say)
+            status, result = _tell(sandbox, directory, clock, say)
+            if json_wanted:
+                print(json.dumps(result.as_dict(), indent=2), flush=True)
             if status == 0 and getattr(options, "keep_running", False):
                 _stay(sandbox, clock, say)
         finally:
@@ -79,18 +84,23 @@ def main(options: Any, console: Console) -> int:
 
 
 class _Lines:
-    """Numbered lines on stdout."""
+    """Numbered lines: the result, or beside it where that is a document."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._number = 0
 
     def __call__(self, text: str) -> None:
         self._number += 1
-        print(f"{self._number:>2}  {text}", flush=True)
+        print(f"{self._number:>2}  {text}", file=self._stream, flush=True)
+
+    def failed(self, error: CiAcmeError) -> None:
+        """The end, in place of the last lines."""
+        print(f"    the demo failed: {error.message}\n    fix: {error.fix}", file=self._stream, flush=True)
 
 
-def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[str], None]) -> int:
+def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: _Lines) -> tuple[int, Result]:
+    """The exit status, and the result of the run that ordered or failed."""
     config = directory / CONFIG
     say(
         f"A sandbox CA speaks ACME (RFC 8555) at {sandbox.directory_url}. Nothing trusts it; only this machine sees it."
@@ -98,23 +108,23 @@ def _tell(sandbox: Sandbox, directory: Path, clock: SystemClock, say: Callable[[
     say(f"A DNS server for {DEMO_ZONE} answers at {sandbox.dns_address} and takes signed updates (RFC 2136).")
     say(f"{config} says: {DEMO_ZONE} and *.{DEMO_ZONE}, from that CA, proven through that DNS, into certs/.")
     try:
-        planned = _run(clock, "plan", dry_run=True)
+        planned, _ = _run(clock, "plan", dry_run=True)
         say(f"plan: {planned.action}: {planned.reason}.")
         events: list[str] = []
-        issued = _run(clock, "issue", events=events)
+        issued, result = _run(clock, "issue", events=events)
         say(f"issue: {'; '.join(events)}.")
         say(
             f"issue: {issued.action} in {issued.seconds['total']:.2f} s with {issued.acme_requests} requests to the CA "
             f"and {issued.dns_changes} DNS changes; no challenge record is left."
         )
-        kept = _run(clock, "issue")
+        kept, _ = _run(clock, "issue")
         say(f"issue again: {kept.action}: {kept.reason}. A pipeline may run it every time.")
-    except CiAcmeError as error:
-        print(f"    the demo failed: {error.message}\n    fix: {error.fix}")
-        return error.exit_status
+    except _Failed as failure:
+        say.failed(failure.error)
+        return failure.error.exit_status, failure.result
     say(f"Key, certificate and chain are in {directory / 'certs' / 'demo'}, put there as one.")
     say(f"The real thing: edit {config} (its comments say what), then: cd {directory} && {_command()} issue")
-    return 0
+    return 0, result
 
 
 def _command() -> str:
@@ -125,7 +135,9 @@ def _command() -> str:
     return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -P -m ci_acme"
 
 
-def _run(clock: SystemClock, command: str, *, dry_run: bool = False, events: list[str] | None = None) -> Outcome:
+def _run(
+    clock: SystemClock, command: str, *, dry_run: bool = False, events: list[str] | None = None
+) -> tuple[Outcome, Result]:
     def notify(event: Event) -> None:
         if events is not None and isinstance(event, Step | Warned) and not event.text.startswith("request "):
             events.append(event.text)
@@ -134,10 +146,21 @@ def _run(clock: SystemClock, command: str, *, dry_run: bool = False, events: lis
     options = RunOptions(command=command, dry_run=dry_run, allow_new_account=True, timeout=60)
     run = Run(loaded.config, options, clock=clock, notify=notify, environ=os.environ)
     with stop_on_signals(clock, run.abort):
-        (outcome,) = run.issue([]).certificates
+        result = run.issue([])
+    result.command = "demo"
+    (outcome,) = result.certificates
     if outcome.error is not None:
-        raise outcome.error
-    return outcome
+        raise _Failed(outcome.error, result)
+    return outcome, result
+
+
+class _Failed(Exception):
+    """A run of the demo that did not go well."""
+
+    def __init__(self, error: CiAcmeError, result: Result) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.result = result
 
 
 def _stay(sandbox: Sandbox, clock: SystemClock, say: Callable[[str], None]) -> None:

@@ -98,10 +98,14 @@ def problems(
         ("revoked", revoked_at is not None, f"was revoked at {format_time(revoked_at or now)}"),
         ("foreign", metadata is None, "was not put there by ci-acme (no metadata that belongs to it)"),
         ("authority", authority != wanted.directory, f"is from another CA, {authority}"),
-        ("profile", profile != wanted.profile, f"has the profile {profile}, not {wanted.profile}"),
+        ("profile", profile != wanted.profile, f"has {_named(profile)}, and {_named(wanted.profile)} is asked for"),
         ("key", facts.key_type != spec.key, f"has a key that is {found}, not {spec.key.value}"),
     )
     return [(word, problem) for word, wrong, problem in known if wrong]
+
+
+def _named(profile: str | None) -> str:
+    return "no profile" if profile is None else f"the profile {profile}"
 
 
 def select(spec: CertificateSpec, views: Sequence[StoreView], now: datetime) -> Selection:

@@ -144,7 +144,8 @@ def entry_label(zone: str, number: int) -> str:
 class Group:
     """All values of the certificate in one zone at one provider: one change.
 
-    `settings` are those of the entry, also for a further provider of its `also`. `existing` is what was at each name.
+    `settings` are those of the entry, also for a further provider of its `also`. `existing` is what was at each name,
+    and `adopted` is what of that is ours all the same.
     """
 
     desk: Desk
@@ -153,6 +154,7 @@ class Group:
     wanted: dict[str, dict[str, list[Challenge]]] = field(default_factory=dict[str, dict[str, list[Challenge]]])
     targets: dict[str, Target] = field(default_factory=dict[str, Target])
     existing: dict[str, Mapping[bytes, int]] = field(default_factory=dict[str, Mapping[bytes, int]])
+    adopted: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     thread: threading.Thread | None = None
 
     def take(self, target: Target, challenge: Challenge) -> None:
@@ -172,8 +174,8 @@ class Group:
         ]
 
     def existed(self, value: TxtValue) -> bool:
-        """Whether the value was there before us."""
-        return value.value.encode() in self.existing[value.name]
+        """Whether the value was there before us, and is another's."""
+        return (value.name, value.value) not in self.adopted and value.value.encode() in self.existing[value.name]
 
     def key(self, name: str, value: str) -> tuple[int, str, str, str]:
         """The identity of a value among all solvers of the run."""

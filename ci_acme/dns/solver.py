@@ -177,6 +177,9 @@ class Solver:
     def _ensure(self, group: Group, deadline: Deadline) -> None:
         journal = self._engine.journal
         values = group.values()
+        found = [value for value in values if group.existed(value)]
+        if journal is not None and found:  # an order that is gone on with: the values of a run that was killed
+            group.adopted |= set(journal.adopt(group.desk.label, group.zone, found, deadline=deadline))
         ours = [value for value in values if not group.existed(value)]
         with self._lock:
             for value in values:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Final
 
 from ci_acme.dns.publish import Lease, Turn
@@ -65,19 +65,31 @@ def name_turns(
 
 
 def release_in_turn(
-    provider: DnsProvider, placements: Sequence[Placement], lease: Lease | None, *, deadline: Deadline
+    provider: DnsProvider,
+    placements: Sequence[Placement],
+    lease: Lease | None,
+    *,
+    deadline: Deadline,
+    claim: Callable[[Sequence[Placement]], AbstractContextManager[Sequence[Placement]]] = nullcontext,
 ) -> None:
-    """`DnsProvider.release` of values in one zone that another run left, in turn with whoever is there."""
+    """`DnsProvider.release` of values in one zone that another run left, in turn with whoever is there.
+
+    `claim` says, once it is our turn, which of them are still to be removed, and ends when they are: whoever takes a
+    turn takes it before anything else, so that nobody waits in a circle.
+    """
     if not placements:
         return
     zone = placements[0].zone
-    if provider.capabilities.concurrency is Concurrency.BLIND:
-        with zone_turn(provider, zone, lease)(deadline):
-            provider.release(placements, deadline=deadline)
-        return
     names = {placement.name for placement in placements}
-    with name_turns(((provider, zone, name) for name in names), lease, "", deadline):
-        provider.release(placements, deadline=deadline)
+    blind = provider.capabilities.concurrency is Concurrency.BLIND
+    turn = (
+        zone_turn(provider, zone, lease)(deadline)
+        if blind
+        else name_turns(((provider, zone, name) for name in names), lease, "", deadline)
+    )
+    with turn, claim(placements) as left:
+        if left:
+            provider.release(left, deadline=deadline)
 
 
 def require_room(provider: DnsProvider, name: str, wanted: Collection[str], there: Collection[str]) -> None:

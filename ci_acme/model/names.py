@@ -10,6 +10,7 @@ from typing import Final
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _IPV4: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}\Z")
+_NAME_PORT: Final = re.compile(r"[^:\[\]]*[^:\[\]\d.][^:\[\]]*:\d+")
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]+))(?::(?P<port>.*))?\Z", re.DOTALL)
 CHALLENGE_LABEL: Final = "_acme-challenge"
 STANDING_LABEL: Final = "_validation-persist"
@@ -48,6 +49,8 @@ def _refuse_other_kinds(base: str) -> None:
     """Raise `ValueError` for what is no DNS name at all."""
     if "/" in base:
         raise ValueError("a URL or a path is no name: give the host name alone, such as www.example.com")
+    if _NAME_PORT.fullmatch(base):
+        raise ValueError("a port is no part of a name: give the host name alone, such as www.example.com")
     if _IPV4.match(base) or ":" in base:
         raise ValueError("IP addresses have no DNS-01 challenge (RFC 8738 allows http-01 and tls-alpn-01 only)")
     if "*" in base:

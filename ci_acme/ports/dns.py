@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -203,6 +203,15 @@ class DnsJournal(Protocol):
 
     def intend(self, entry: str, zone: Zone, values: Sequence[TxtValue]) -> None:
         """The values are about to be written through an entry of the config: its zone, or `ZONE#N` in its `also`."""
+        ...
+
+    def adopt(
+        self, entry: str, zone: Zone, values: Sequence[TxtValue], *, deadline: Deadline
+    ) -> Collection[tuple[str, str]]:
+        """Of values that were found in place, the (name, value) pairs that runs which are over have left.
+
+        They are this run's from now on: nobody removes them as leftovers while it needs them.
+        """
         ...
 
     def placed(self, entry: str, placements: Sequence[Placement]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -117,7 +116,7 @@ class AccountWork:
 
     def _make_key(self) -> bool:
         key_file = KeyFile.of(self._authority.account_key)
-        if key_file is None or os.path.lexists(key_file.path):
+        if key_file is None or not key_file.missing:
             return False
         return key_file.create(key_to_pem(generate_key()))
 

@@ -77,7 +77,7 @@ class Authorities:
         key_file = KeyFile.of(authority.account_key)
         if key_file is not None and os.path.lexists(key_file.next):
             settle(name, key_file, self._services, scope)
-        if key_file is not None and not key_file.path.exists():
+        if key_file is not None and key_file.missing:
             raise AccountError(
                 f"there is no account key at {authority.account_key}",
                 fix="make one and register it: ci-acme account register; or correct account_key",
@@ -187,7 +187,7 @@ class Authorities:
         key_file = KeyFile.of(authority.account_key)
         if key_file is None:
             return False
-        if key_file.path.exists():
+        if not key_file.missing:
             key_file.tidy()
             return False
         if not self._services.may_register:

@@ -22,6 +22,8 @@ from ci_acme.model.secret import Secret
 SCHEME: Final = "file:"
 _NO_DIRECTORY_FSYNC: Final = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Network file systems that cannot; they order names themselves."""
+_BLANK: Final = 4096
+"""Bytes of a file that are looked at for any content."""
 
 
 class KeyFile:
@@ -37,11 +39,35 @@ class KeyFile:
         """The file of a reference, None for one that is not `file:`."""
         return KeyFile(reference) if reference.startswith(SCHEME) else None
 
+    @property
+    def missing(self) -> bool:
+        """Whether there is no key: no file, or one without content, as `touch` and secret mounts make it."""
+        try:
+            if not self.path.is_file():
+                return not os.path.lexists(self.path)
+            with self.path.open("rb") as file:
+                return not file.read(_BLANK).strip()
+        except OSError:
+            return False  # whoever reads the key says what is wrong
+
     def create(self, pem: Secret) -> bool:
         """Write a key that is not there yet; False if another run was first. Raises `AccountError`."""
-        made = self._write(self.path, pem, 0o600)
+        made = self._write(self.path, pem, 0o600) or self._fill(pem)
         self.tidy()
         return made
+
+    def _fill(self, pem: Secret) -> bool:
+        """The same where a file without content is."""
+        with _explained(self.path), self.path.open("rb") as there:
+            _lock(there.fileno())
+            if not self.missing or not os.path.samestat(os.fstat(there.fileno()), self.path.stat()):
+                return False
+            whole = self.path.with_name(f"{_hidden(self.path)}whole")
+            whole.unlink(missing_ok=True)
+            self._write(whole, pem, 0o600)
+            whole.replace(self.path)
+            _sync(self.path.parent)
+        return True
 
     def tidy(self) -> None:
         """Where there is a key: remove what runs that were killed in `create` left, unused keys or second names of it.
@@ -148,6 +174,16 @@ def _explained(path: Path) -> Generator[None, None, None]:
             f"the account key cannot be written to {path}: {error.strerror}",
             fix="make the directory writable, or set account_key to a key that exists",
         ) from None
+
+
+def _lock(descriptor: int) -> None:
+    """Alone until the file is closed, where files can be locked."""
+    try:
+        from fcntl import LOCK_EX, flock
+    except ImportError:  # Windows
+        return
+    with suppress(OSError):
+        flock(descriptor, LOCK_EX)
 
 
 def _hidden(path: Path) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ci_acme.core.lease import Presence
 from ci_acme.dataclass import dataclass
-from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable
+from ci_acme.errors import CiAcmeError, Interrupted, NotAvailable, StateError
+from ci_acme.model.events import Step
 from ci_acme.model.records import format_time
-from ci_acme.ports import CertificateStore, Deadline, Present
+from ci_acme.ports import CertificateStore, Deadline, Placement, Present, TxtValue, Zone
 from ci_acme.state.engine import ANY, Engine
 from ci_acme.state.holders import Process, this_process
 from ci_acme.state.journal import Journal, OpenItem, open_items
+from ci_acme.state.leases import TTL
 from ci_acme.state.orders import Orders
 
 if TYPE_CHECKING:
@@ -43,14 +47,75 @@ class Leftover:
         }
 
 
-def announce(engine: Engine, services: Services) -> None:
-    """Say that this run is under way, so that nobody takes its values for leftovers. Raises `StateError`."""
-    document = {
-        "process": this_process().as_dict(),
-        "started": format_time(services.clock.now()),
-        "until": engine.time() + services.deadline.remaining(),
-    }
-    engine.write(_PREFIX + services.run_id, json.dumps(document).encode(), expect=ANY)
+class Announcement:
+    """Says that this run is under way, so that nobody takes its values for leftovers. Thread-safe.
+
+    Where its process cannot be looked up (another machine, another container), it is believed for as long as a lease
+    that is not renewed: whoever holds one says again that it is there.
+    """
+
+    def __init__(self, engine: Engine, services: Services) -> None:
+        self._engine = engine
+        self._services = services
+        self._key = _PREFIX + services.run_id
+        self._started = format_time(services.clock.now())
+        self._lock = threading.Lock()
+        self._seen = 0.0
+
+    def make(self) -> None:
+        """Raises `StateError`."""
+        now = self._engine.time()
+        document = {
+            "process": this_process().as_dict(),
+            "started": self._started,
+            "until": now + self._services.deadline.remaining(),
+            "silent": now + TTL,
+        }
+        self._seen = self._services.clock.monotonic()
+        self._engine.write(self._key, json.dumps(document).encode(), expect=ANY)
+
+    def repeat(self) -> None:
+        """Before it is too old to be believed. A state that is out of reach now is tried again with the next lease."""
+        with self._lock, suppress(StateError):
+            if self._services.clock.monotonic() - self._seen > TTL / 4:
+                self.make()
+
+
+class RunJournal(Journal):
+    """The journal of this run, which takes over what runs that are over have left and this one needs again."""
+
+    def __init__(self, engine: Engine, services: Services) -> None:
+        super().__init__(engine, services.run_id)
+        self._state = engine
+        self._services = services
+
+    def adopt(
+        self, entry: str, zone: Zone, values: Sequence[TxtValue], *, deadline: Deadline
+    ) -> Collection[tuple[str, str]]:
+        """Raises `StateError`, `LeaseHeld`, `Interrupted`."""
+        wanted = {(value.name, value.value) for value in values}
+        left = [
+            item
+            for item in open_items(self._state)
+            if (item.entry, item.zone.name) == (entry, zone.name)
+            and (item.name, item.value) in wanted
+            and is_over(item.run, self._services)
+        ]
+        for run in {item.run for item in left}:
+            with _alone_with(run, self._services, deadline):  # who removes them now, ends that first
+                still = Journal(self._state, run).open_items()
+                self.take_over([item for item in left if item.run == run and item in still])
+        return {(item.name, item.value) for item in left}
+
+
+@contextmanager
+def _alone_with(run: str, services: Services, deadline: Deadline) -> Generator[None]:
+    """Within, nobody else removes or takes over what a run that is over has left."""
+    key, what = json.dumps(["leftovers", run]), f"what run {run} has left"
+    grant = services.leases().acquire(key, f"run {services.run_id}", what=what, deadline=deadline)
+    assert grant is not None
+    with grant.kept():
+        yield
 
 
 def withdraw(engine: Engine, services: Services) -> None:
@@ -66,9 +131,14 @@ def replay(services: Services, *, wanted: bool = True) -> list[Leftover]:
     """
     engine = services.state()
     groups: dict[tuple[str, str, str], list[OpenItem]] = defaultdict(list)
-    for item in open_items(engine):
-        if item.run != services.run_id and not _alive(engine, item.run):
+    others = [item for item in open_items(engine) if item.run != services.run_id]
+    over = {run: not _alive(engine, run) for run in {item.run for item in others}}
+    for item in others:
+        if over[item.run]:
             groups[item.run, item.entry, item.zone.id].append(item)
+    if wanted and not all(over.values()):
+        busy = sum(not over[item.run] for item in others)
+        services.notify(Step("", f"{busy} challenge record(s) of runs that are at work now are left to them"))
     done: list[Leftover] = []
     deadline = Deadline(services.clock, CLEANUP_SECONDS)
     for items in groups.values():
@@ -105,27 +175,57 @@ def _remove(
             f"the config has no dns entry {first.entry!r} any more", fix="add it again, run cleanup, and remove it"
         )
         return [Leftover(item, error) for item in items] if wanted else []
+    journal = Journal(engine, first.run)
+    gone: list[OpenItem] = []
+
+    @contextmanager
+    def claim(_: Sequence[Placement]) -> Generator[Sequence[Placement]]:
+        with _alone_with(first.run, services, deadline):
+            still = journal.open_items()  # a run may have taken over what it needs
+            ended = [item for item in items if item in still]
+            needed = _needed(engine, services) if ended else set()
+            gone.extend(item for item in ended if _what(item) not in needed)
+            yield [item.placement for item in gone]
+            if ended:
+                journal.released(first.entry, first.zone, [(item.name, item.value) for item in ended])
+
     try:
-        release_in_turn(provider, [item.placement for item in items], services.lease, deadline=deadline)
-        Journal(engine, first.run).released(first.entry, first.zone, [(item.name, item.value) for item in items])
+        placements = [item.placement for item in items]
+        release_in_turn(provider, placements, services.lease, deadline=deadline, claim=claim)
     except Interrupted:
         raise
     except CiAcmeError as error:
-        return [Leftover(item, error) for item in items]
-    return [Leftover(item) for item in items]
+        return [Leftover(item, error) for item in gone or items]
+    return [Leftover(item) for item in gone]
+
+
+def _needed(engine: Engine, services: Services) -> set[tuple[str, str, str, str]]:
+    """The values of runs that are at work: one that goes on with an order has the values of the run that began it."""
+    return {_what(item) for item in open_items(engine) if not is_over(item.run, services)}
+
+
+def _what(item: OpenItem) -> tuple[str, str, str, str]:
+    return item.entry, item.zone.name, item.name, item.value
 
 
 def _alive(engine: Engine, run: str) -> bool:
-    """Whether a run may still be at work: announced, within its deadline, its process there if it is on this host."""
+    """Whether a run may still be at work: announced, within its deadline, and its process there.
+
+    Where that cannot be known, it is not if it has been silent for as long as its leases last.
+    """
     entry = engine.read(_PREFIX + run)
     if entry is None:
         return False
     try:
         document = json.loads(entry.value)
         until, process = float(document["until"]), Process.from_dict(document["process"])
+        silent = float(document.get("silent", until))
     except (ValueError, KeyError, TypeError):
         return False
-    return engine.time() <= until and process.presence() is not Presence.GONE
+    presence = process.presence()
+    if presence is Presence.UNKNOWN:
+        until = min(until, silent)
+    return engine.time() <= until and presence is not Presence.GONE
 
 
 def forget_delivered(jobs: Sequence[Job], services: Services) -> None:

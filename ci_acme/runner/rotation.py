@@ -63,7 +63,7 @@ def rotate(name: str, services: Services, scope: Scope) -> tuple[AcmeClient, str
     key_file = KeyFile.of(reference)
     if key_file is None:
         raise _not_a_file(reference)
-    if not key_file.path.exists():
+    if key_file.missing:
         raise AccountError(f"there is no account key at {reference}", fix="register first: ci-acme account register")
     with key_file.only_one():
         rotation = _Rotation(name, key_file, services, scope)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ci_acme.dns.engine import DnsEngine, DnsEntry
     from ci_acme.runner.authorities import Authorities
     from ci_acme.runner.connections import Connections
+    from ci_acme.runner.leftovers import Announcement
     from ci_acme.runner.quota import Quota
     from ci_acme.settings import DnsSettings
     from ci_acme.state.accounts import Accounts
@@ -68,6 +69,7 @@ class Services:
         self._authorities: Authorities | None = None
         self._dns: DnsEngine | None = None
         self._state: Engine | None = None
+        self._announcement: Announcement | None = None
         self._peeked: Engine | None = None
         self._quota: Quota | None = None
         self._asking = threading.Lock()
@@ -232,13 +234,14 @@ class Services:
         """The state, announced as in use by this run; if it cannot be used, one that forgets, and a warning."""
         with self._lock:
             if self._state is None:
-                from ci_acme.runner.leftovers import announce
+                from ci_acme.runner.leftovers import Announcement
                 from ci_acme.state.engine import usable_state
 
                 self._state, warning = usable_state(self.config.state, clock=self.clock)
                 if warning is not None:
                     self.notify(Warned("", warning))
-                announce(self._state, self)
+                self._announcement = Announcement(self._state, self)
+                self._announcement.make()
             return self._state
 
     def sure_state(self) -> Engine:
@@ -296,7 +299,9 @@ class Services:
         """The same for waits on another clock: a shielded one, for cleaning up."""
         from ci_acme.state.leases import Leases
 
-        return Leases(self.state(), clock)
+        state, announcement = self.state(), self._announcement
+        assert announcement is not None
+        return Leases(state, clock, beat=announcement.repeat)
 
     def warn_once(self, text: str) -> None:
         """Warn of what concerns the whole run."""
@@ -351,9 +356,9 @@ class Services:
                 self._state.close()
 
     def _journal(self) -> DnsJournal:
-        from ci_acme.state.journal import Journal
+        from ci_acme.runner.leftovers import RunJournal
 
-        return Journal(self.state(), self.run_id)
+        return RunJournal(self.state(), self)
 
     def _provider_maker(self, settings: object) -> Callable[[], DnsProvider]:
         def make() -> DnsProvider:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_acme.core.quirks import known_ca
 from ci_acme.errors import CiAcmeError, ZoneNotFound
 from ci_acme.model.names import base_name, challenge_name
 from ci_acme.ports import Challenge, ChallengeSolver, Deadline
+from ci_acme.runner.key_file import KeyFile
 
 if TYPE_CHECKING:
     from ci_acme.config.schema import Authority
@@ -81,7 +81,8 @@ def names_for_check(authority: str, services: Services, account: str | None = No
 
 def lacks_key(reference: str) -> bool:
     """Whether the account key is a file that is yet to be made."""
-    return reference.startswith("file:") and not Path(reference.removeprefix("file:")).expanduser().exists()
+    key_file = KeyFile.of(reference)
+    return key_file is not None and key_file.missing
 
 
 def known_account(authority: str, services: Services) -> str | None:

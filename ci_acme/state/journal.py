@@ -7,13 +7,13 @@ what the records add up to. A stream that adds up to nothing is dropped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from ci_acme.dataclass import dataclass, replace
 from ci_acme.errors import StateError
-from ci_acme.ports import Placement, TxtValue, Zone
+from ci_acme.ports import Deadline, Placement, TxtValue, Zone
 from ci_acme.state.engine import Conflict, Engine, Record
 
 _PREFIX: Final = "journal/"
@@ -58,6 +58,19 @@ class Journal:
         if values:
             pairs = [{"name": value.name, "value": value.value} for value in values]
             self._append("intend", [{"entry": entry, "zone": [zone.id, zone.name], **pair} for pair in pairs])
+
+    def adopt(
+        self, entry: str, zone: Zone, values: Sequence[TxtValue], *, deadline: Deadline
+    ) -> Collection[tuple[str, str]]:
+        """None: who may take over from whom is for those who know which runs are over (`take_over`)."""
+        del entry, zone, values, deadline
+        return ()
+
+    def take_over(self, items: Sequence[OpenItem]) -> None:
+        """Items of other runs become this run's: first here, so that at no moment nobody knows of them."""
+        for item in items:
+            self.placed(item.entry, [item.placement])
+            Journal(self._engine, item.run).released(item.entry, item.zone, [(item.name, item.value)])
 
     def placed(self, entry: str, placements: Sequence[Placement]) -> None:
         """The values are there. One that was there before (`created=False`) is not ours and is closed."""

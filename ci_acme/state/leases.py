@@ -60,9 +60,20 @@ class _Found:
 
 
 class Leases:
-    """The leases of one state. Thread-safe. Raises `StateError`."""
+    """The leases of one state. Thread-safe. Raises `StateError`.
 
-    def __init__(self, engine: Engine, clock: Clock, *, process: Process | None = None) -> None:
+    `beat` is called, from any thread, whenever a lease is taken or renewed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        process: Process | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.beat = beat
         self._engine = engine
         self._clock = clock
         self._process = process or this_process()
@@ -123,6 +134,7 @@ class Leases:
             self._write(key, held, found.version)
         except Conflict:
             return None
+        self.beat()
         return Grant(self, self._clock, held, key=key, what=what, sure_until=begun + ttl)
 
     # --- what is written -------------------------------------------------------------------------------------------
@@ -238,6 +250,7 @@ class Grant:
                     return
                 try:
                     self._renew()
+                    self._leases.beat()
                     pause = self._ttl / 4
                 except StateError:
                     pause = self._ttl / 15

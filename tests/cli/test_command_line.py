@@ -101,7 +101,10 @@ def test_bad_input_is_exit_2_with_a_fix(arguments: list[str], words: str, tmp_pa
     assert ran.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["help", "plan"], ["--help", "plan"], ["plan", "-h"], ["plan", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["help", "plan"], ["--help", "plan"], ["plan", "-h"], ["plan", "--help"], ["--output", "json", "--help", "plan"]],
+)
 def test_the_help_of_a_command_has_its_own_options_first(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,9 +114,18 @@ def test_the_help_of_a_command_has_its_own_options_first(
     assert page.index("--matrix") < page.index("--resolver") < page.index("--domain") < page.index("--log-level")
 
 
-def test_a_version_may_be_a_document(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version", "--output", "json"]) == 0
+@pytest.mark.parametrize("arguments", [["--version", "--output", "json"], ["--output", "json", "--version"]])
+def test_a_version_may_be_a_document(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["version"] == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--no-color", "--help"], ["--help", "--output", "json"], ["--output=json", "-h"]]
+)
+def test_help_may_stand_among_the_global_options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == top_help() + "\n"
 
 
 def test_a_command_line_that_cannot_be_read_names_no_command(tmp_path: Path) -> None:
@@ -156,6 +168,21 @@ def test_the_demo_ends_with_a_command_that_works(tmp_path: Path) -> None:
         command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert again.stdout == f"ci-acme {__version__}\n", again.stderr
+
+
+def test_the_demo_has_a_document_too(tmp_path: Path) -> None:
+    ran = run("demo", "--output", "json", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    document = json.loads(ran.stdout)
+    (certificate,) = document["certificates"]
+    assert (document["schema"], document["command"], document["exit_code"]) == ("ci-acme/result/1", "demo", 0)
+    assert certificate["action"] == "issued"
+    assert "The real thing: edit" in ran.stderr
+
+
+def test_config_init_has_a_document_too(tmp_path: Path) -> None:
+    ran = run("config", "init", "--no-input", "--output", "json", cwd=tmp_path)
+    assert json.loads(ran.stdout) == {"schema": "ci-acme/init/1", "file": "ci-acme.yaml"}
 
 
 def test_config_init_says_how_to_validate_what_it_wrote(tmp_path: Path) -> None:

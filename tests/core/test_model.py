@@ -47,6 +47,12 @@ def test_what_is_no_identifier_is_refused(text: str) -> None:
         normalize_identifier(text)
 
 
+@pytest.mark.parametrize(("text", "word"), [("a.com:443", "port"), ("1.2.3.4:443", "IP"), ("fe80::1", "IP")])
+def test_the_reason_is_the_right_one(text: str, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        normalize_identifier(text)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_a_name_or_a_value_error(text: str) -> None:
     try:

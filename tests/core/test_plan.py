@@ -105,7 +105,7 @@ def test_nothing_anywhere_is_issued() -> None:
         (StoreView("s", replace(FACTS, not_after=NOW), METADATA), "expired", Action.RENEW),
         (StoreView("s", FACTS, None), "not put there by ci-acme", Action.ISSUE),
         (StoreView("s", FACTS, replace(METADATA, authority="https://staging.test/dir")), "another CA", Action.ISSUE),
-        (StoreView("s", FACTS, replace(METADATA, profile="short")), "profile short", Action.RENEW),
+        (StoreView("s", FACTS, replace(METADATA, profile="short")), "short, and no profile is", Action.RENEW),
         (StoreView("s", replace(FACTS, key_type=KeyType.RSA_2048), METADATA), "rsa-2048", Action.RENEW),
         (StoreView("s", problem="nothing usable (privkey.pem is missing)"), "privkey.pem", Action.ISSUE),
     ],

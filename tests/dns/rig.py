@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ci_acme.clock import SystemClock
@@ -95,6 +95,11 @@ class Journal:
     def intend(self, entry: str, zone: Zone, values: Sequence[TxtValue]) -> None:
         self.log.append("intend")
         self.open.update({(entry, value.name, value.value): "intended" for value in values})
+
+    def adopt(
+        self, entry: str, zone: Zone, values: Sequence[TxtValue], *, deadline: Deadline
+    ) -> Collection[tuple[str, str]]:
+        return ()
 
     def placed(self, entry: str, placements: Sequence[Placement]) -> None:
         self.log.append("placed")

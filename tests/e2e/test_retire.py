@@ -90,6 +90,7 @@ def test_a_teardown_without_state_and_without_an_account_key(lab: Lab) -> None:
     gone = retire(lab).certificate
     assert gone["action"] == "retired"
     assert left(lab) == []
+    assert not (lab.directory / ".ci-acme/account.pem").exists(), "no key is made for a teardown"
 
 
 def test_one_store_that_fails_is_done_by_the_next_teardown(lab: Lab) -> None:

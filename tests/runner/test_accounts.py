@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from ci_acme.ca.keys import generate_key, key_to_pem
 from ci_acme.errors import AccountError, CiAcmeError, SecretError, UsageError
 from ci_acme.runner import rotation
+from ci_acme.runner.key_file import KeyFile
 from ci_acme.state.accounts import Accounts
 from ci_acme.state.engine import open_state
 from tests.runner.conftest import MakeWorld, World
@@ -255,3 +258,40 @@ def test_the_state_remembers_the_key_of_a_rotation(world: World) -> None:
     assert remembered.url(world.ca.directory_url, first.thumbprint) is None
     assert remembered.claim("https://other.example/dir", second.thumbprint) == world.ca.directory_url
     state.close()
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_a_file_without_content_is_no_key_yet(world: World, content: str) -> None:
+    """As `touch` leaves it, or a secret that has no value yet: the contract says "writable and empty"."""
+    world.key.write_text(content)
+    with pytest.raises(AccountError, match="there is no account key"):
+        world.account("show")
+    with pytest.raises(AccountError, match="there is no account key"):
+        world.account("rotate-key")
+    report = world.account("register")
+    assert accounts(world) == {report.thumbprint: report.url}
+    assert world.key.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in world.directory.iterdir() if "account.pem" in path.name] == ["account.pem"]
+
+
+def test_a_file_without_content_is_filled_by_the_first_issue_that_may(world: World) -> None:
+    world.key.touch()
+    world.environ["CI"] = "true"
+    error = world.issue(allow_new_account=False).error
+    assert error is not None
+    assert "there is no account key" in error.message
+    assert world.key.read_bytes() == b""
+    assert world.issue().error is None
+    assert len(accounts(world)) == 1
+
+
+def test_a_file_without_content_is_filled_once(tmp_path: Path) -> None:
+    for attempt in range(5):
+        path = tmp_path / f"{attempt}.pem"
+        path.touch()
+        keys = [key_to_pem(generate_key()) for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda key, path=path: KeyFile(f"file:{path}").create(key), keys))
+        assert made.count(True) == 1
+        assert path.read_bytes() == keys[made.index(True)].reveal()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{attempt}.pem" for attempt in range(5)]
