@@ -1,7 +1,8 @@
 """Parameter Store of AWS Systems Manager on loopback, as its API reference has it.
 
 A value is at most 4 KB (8 KB in the advanced tier) and holds no `{{`; tags go with a new parameter only; a name that
-was deleted cannot be used at once; an advanced parameter does not become a standard one; 100 versions are kept.
+was deleted cannot be used at once; an advanced parameter does not become a standard one; 100 versions are kept. The
+description stays where an update names none: AWS does not say whether it does.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Ssm(AwsJson):
         """A parameter that somebody else made."""
         self.parameters[name] = Parameter(name, "Standard", "String", [Version(1, value, "")], {"team": "web"})
 
+    def overwrite(self, name: str, value: str) -> None:
+        """As somebody does who knows nothing of us: the value alone."""
+        self.PutParameter({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": True})
+
     # --- operations
 
     def PutParameter(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -83,7 +88,8 @@ class Ssm(AwsJson):
             found.tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", ())}
         found.tier, found.key = tier, request.get("KeyId", found.key)
         number = found.current.number + 1 if found.versions else 1
-        found.versions.append(Version(number, request["Value"], request.get("Description", "")))
+        before = found.current.description if found.versions else ""
+        found.versions.append(Version(number, request["Value"], request.get("Description", before)))
         del found.versions[:-VERSIONS]
         return {"Version": number, "Tier": tier}
 

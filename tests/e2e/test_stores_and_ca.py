@@ -52,13 +52,15 @@ def test_one_store_of_two_fails_and_gets_the_certificate_without_an_order(lab: L
     assert lab.issue().certificate["action"] == "kept"
 
 
-@pytest.mark.parametrize("what", ["garbage", "no key", "nothing", "no metadata"])
+@pytest.mark.parametrize("what", ["garbage", "no key", "another key", "nothing", "no metadata"])
 def test_whatever_the_store_holds_ends_in_a_good_certificate(lab: Lab, what: str) -> None:
     assert lab.issue().status == 0
     if what == "garbage":
         (lab.store / "cert.pem").write_bytes(b"\x00\xffnot a certificate")
     elif what == "no key":
         (lab.store / "privkey.pem").unlink()
+    elif what == "another key":
+        (lab.store / "privkey.pem").write_bytes((lab.directory / ".ci-acme" / "account.pem").read_bytes())
     elif what == "no metadata":
         (lab.store / "metadata.json").write_text("{")
     else:

@@ -268,6 +268,17 @@ def test_check_access_reads_where_permissions_cannot_be_asked_for(cloud: Cloud) 
         cloud.provider().check_access(PLACE, [NAME], deadline=quick())
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_check_access_reads_where_the_service_cannot_tell(cloud: Cloud, status: int) -> None:
+    """As emulators cannot; a zone that is not there is found out all the same."""
+    unknown = refuse(Answer(status, b"404 page not found", {"Content-Type": "text/plain"}))
+    cloud.dns.fail(lambda call: call.path.endswith(":testIamPermissions"), unknown, times=2)
+    cloud.provider().check_access(PLACE, [NAME], deadline=quick())
+    assert cloud.requests() == (0, 1)
+    with pytest.raises(ZoneNotFound):
+        cloud.provider().check_access(Zone("nowhere", ZONE), [NAME], deadline=quick())
+
+
 def test_an_api_that_is_switched_off_is_said_so(cloud: Cloud) -> None:
     text = "Google Cloud DNS API has not been used in project 123 before or it is disabled."
     cloud.dns.fail(lambda _: True, refuse(old_error(403, "accessNotConfigured", text).answer))

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from ci_acme_providers.gcp.secret_manager import SecretManagerStore
 from tests.clouds.api import Answer, Call, commit_then, lose_call, lose_reply, refuse
 from tests.clouds.google import Iam, new_error
 from tests.clouds.google_certificates import GoogleCertificates
-from tests.clouds.google_secrets import GoogleSecrets
+from tests.clouds.google_secrets import GoogleSecrets, Version
 from tests.clouds.google_secrets import Secret as Stored
 from tests.clouds.google_support import ACCESS, PROJECT, context, quick, trust
 from tests.clouds.google_tokens import CiTokens, GoogleTokens
@@ -90,8 +90,50 @@ def test_a_kept_certificate_costs_two_metadata_reads_and_no_payload(cloud: Cloud
     assert cloud.secret().read(deadline=quick()) == Present(None, b"", metadata, "1")
     assert [(call.method, call.path) for call in cloud.secrets.calls] == [
         ("GET", f"/v1/{SECRET}"),
-        ("GET", f"/v1/{SECRET}/versions/1"),
+        ("GET", f"/v1/{SECRET}/versions/latest"),
     ]
+
+
+def test_a_version_that_somebody_added_is_seen_once_it_is_none_that_is_being_written(cloud: Cloud) -> None:
+    bundle = make_bundle()
+    metadata = make_metadata(bundle)
+    cloud.secret().publish(bundle, metadata, deadline=quick())
+    cloud.stored.versions.append(Version(b"of somebody else", created=_ago(59)))
+    assert cloud.secret().read(deadline=quick()) == Present(None, b"", metadata, "1")
+    cloud.stored.versions[-1].created = _ago(61)
+    lacks = "version 2 without metadata is the latest"
+    assert cloud.secret().read(deadline=quick()) == Present(None, b"", metadata, "1", lacks)
+    assert cloud.secret().read_bundle(deadline=quick()) == bundle
+    assert cloud.secret().publish(bundle, metadata, deadline=quick()) == "3"
+    assert cloud.secret().read(deadline=quick()) == Present(None, b"", metadata, "3")
+
+
+def test_an_alias_that_was_moved_or_is_new_is_lacking(cloud: Cloud) -> None:
+    bundle = make_bundle()
+    metadata = make_metadata(bundle)
+    cloud.secret().publish(bundle, metadata, deadline=quick())
+    assert cloud.secret(alias="current").read(deadline=quick()) == Present(
+        None, b"", metadata, "1", "the alias current"
+    )
+    assert cloud.secret(alias="current").publish(bundle, metadata, deadline=quick()) == "1"
+    assert cloud.secret(alias="current").read(deadline=quick()) == Present(None, b"", metadata, "1")
+    cloud.stored.versions.append(Version(b"of somebody else", created=_ago(61)))
+    assert cloud.secret(alias="current").read(deadline=quick()) == Present(None, b"", metadata, "1"), "nobody reads it"
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_service_that_cannot_tell_of_permissions_is_written_all_the_same(cloud: Cloud, status: int) -> None:
+    """As emulators are."""
+    bundle = make_bundle()
+    cloud.secret().publish(bundle, make_metadata(bundle), deadline=quick())
+    unknown = refuse(Answer(status, b"404 page not found", {"Content-Type": "text/plain"}))
+    cloud.secrets.fail(lambda call: call.path.endswith(":testIamPermissions"), unknown)
+    cloud.secret().probe(deadline=quick())
+    assert not cloud.secrets._faults
+
+
+def _ago(seconds: float) -> str:
+    return (datetime.now(timezone.utc) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @pytest.mark.parametrize("state", ["DISABLED", "DESTROYED"])

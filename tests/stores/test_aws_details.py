@@ -20,7 +20,7 @@ from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.records import PendingOrder
 from ci_acme.model.secret import Secret
-from ci_acme.ports import Absent, PermissionRequest, Present, Retired
+from ci_acme.ports import Absent, PermissionRequest, Present, Retired, Unusable
 from ci_acme.shapes import SHAPES, Shape, likely
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme_providers.aws import store_permissions
@@ -253,6 +253,30 @@ def test_the_likely_size_is_not_too_small(ssm: Rig) -> None:
             store = ssm.store(shape=name, tier="advanced")
             store.publish(bundle, make_metadata(bundle), deadline=soon())
             assert len(ssm.fake.value(f"/{ssm.name}")) <= likely(shape, kind, 1)
+
+
+def test_a_value_that_somebody_overwrote_is_seen_without_reading_it(ssm: Rig) -> None:
+    """Also if the description and the tags that we gave the parameter are there as before."""
+    bundle = make_bundle()
+    publish(ssm, bundle)
+    name = f"/{ssm.name}"
+    before = ssm.fake.parameters[name].current.description
+    ssm.fake.overwrite(name, "of somebody else")
+    assert ssm.fake.parameters[name].current.description == before != ""
+    assert isinstance(ssm.store().read(deadline=soon()), Unusable)
+    with pytest.raises(DeliveryError, match="did not write"):
+        ssm.store().retire(purge=False, deadline=soon())
+    publish(ssm, bundle)
+    assert ssm.served() == bundle.certificate
+    assert isinstance(ssm.store().read(deadline=soon()), Present)
+
+
+def test_a_parameter_of_before_versions_were_described_is_ours(ssm: Rig) -> None:
+    bundle = make_bundle()
+    publish(ssm, bundle)
+    current = ssm.fake.parameters[f"/{ssm.name}"].current
+    current.description = current.description.removesuffix(" as version 1")
+    assert isinstance(ssm.store().read(deadline=soon()), Present)
 
 
 def test_a_chain_that_is_too_long_after_all_leaves_the_old_value(ssm: Rig) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from ci_acme.ports import Absent, PermissionRequest, Present, Retired
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme_providers.aws import store_permissions
 from ci_acme_providers.aws.store_config import AcmSettings, S3Settings, SecretsManagerSettings, SsmSettings
-from tests.clouds.api import lose_call, refuse
+from tests.clouds.api import Answer, Call, lose_call, refuse
 from tests.contract.aws_stores import prepare
 from tests.stores.aws_support import KINDS, Rig, fakes, rig, soon
 
@@ -74,6 +75,47 @@ def test_a_lost_call_is_made_again(one: Rig) -> None:
     one.fake.fail(lambda call: True, lose_call, times=2)
     one.store().publish(bundle, make_metadata(bundle), deadline=soon())
     assert one.served() == bundle.certificate
+
+
+@all_stores
+def test_an_answer_is_one_whatever_its_content_type_says(one: Rig) -> None:
+    """As of moto, and of servers that speak S3 beside AWS: HTML is what their frameworks say of everything."""
+
+    def mislabelled(call: Call, do: Callable[[Call], Answer]) -> Answer:
+        answer = do(call)
+        return Answer(answer.status, answer.body, {**answer.headers, "Content-Type": "text/html; charset=utf-8"})
+
+    one.fake.fail(lambda call: True, mislabelled, times=1000)
+    store, bundle = one.store(), make_bundle()
+    store.probe(deadline=soon())
+    if store.capabilities.holds_pending:
+        order = PendingOrder(
+            "digest", "https://ca.test", "https://ca.test/account", "https://ca.test/order/1", bundle.key
+        )
+        store.stage(order, deadline=soon())
+        assert store.staged(deadline=soon()) == order
+    store.publish(bundle, make_metadata(bundle), deadline=soon())
+    noted = replace(make_metadata(bundle), run="another")
+    store.annotate(noted, deadline=soon())
+    state = store.read(deadline=soon())
+    assert isinstance(state, Present)
+    assert state.metadata == noted
+    store.unstage(deadline=soon())
+    store.retire(purge=False, deadline=soon())
+    assert not isinstance(store.read(deadline=soon()), Present)
+    one.fake._faults.clear()
+
+
+@all_stores
+@pytest.mark.parametrize(
+    "page", [b"<html>sign in</html>", b"\n<!-- proxy -->\n<!DOCTYPE html>\n<title>sign in</title>"]
+)
+def test_a_page_of_a_proxy_is_no_answer(one: Rig, page: bytes) -> None:
+    bundle = make_bundle()
+    one.fake.fail(lambda call: True, refuse(Answer(200, page, {"Content-Type": "text/html"})), times=1000)
+    with pytest.raises(DeliveryError, match="a page has come instead of an answer of AWS"):
+        one.store().publish(bundle, make_metadata(bundle), deadline=soon())
+    one.fake._faults.clear()
 
 
 @all_stores

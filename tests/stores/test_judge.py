@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def read(target: Path, **settings: object) -> object:
 BROKEN: dict[str, Callable[[Path], object]] = {
     "privkey.pem is missing": lambda t: (t / "privkey.pem").unlink(),
     "privkey.pem is empty": lambda t: (t / "privkey.pem").write_bytes(b""),
+    "privkey.pem is not the key of cert.pem": lambda t: change(t / "privkey.pem", OTHER.key.reveal()),
     "cert.pem is missing beside chain.pem, fullchain.pem, privkey.pem": lambda t: (t / "cert.pem").unlink(),
     "cert.pem holds no PEM certificate": lambda t: (t / "cert.pem").write_bytes(b"garbage \xff\x00"),
     "cert.pem has more than 1048576 bytes": lambda t: (t / "cert.pem").write_bytes(b"x" * 2_000_000),
@@ -40,6 +42,13 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "fullchain.pem does not begin with cert.pem": lambda t: (t / "cert.pem").write_bytes(OTHER.certificate),
     "fullchain.pem is not cert.pem followed by chain.pem": lambda t: (t / "chain.pem").write_bytes(OTHER.certificate),
 }
+
+
+def change(path: Path, data: bytes) -> None:
+    """As somebody does later: clocks of file systems have ticks."""
+    path.write_bytes(data)
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
 
 
 def replace_by_fifo(path: Path) -> None:
@@ -54,6 +63,32 @@ def test_what_is_unusable_has_a_reason_and_is_replaced(target: Path, reason: str
     assert read(target) == Unusable(reason)
     store_in(target.parent).publish(OTHER, make_metadata(OTHER), deadline=soon())
     assert isinstance(read(target), Present)
+
+
+@pytest.mark.parametrize("data", [b"garbage", BUNDLE.key.reveal()[:150], BUNDLE.certificate])
+def test_what_is_no_whole_key_is_unusable(target: Path, data: bytes) -> None:
+    change(target / "privkey.pem", data)
+    assert read(target) == Unusable("privkey.pem is not the key of cert.pem")
+
+
+def test_a_key_that_was_only_written_anew_is_the_key(target: Path) -> None:
+    key = load_pem_private_key(BUNDLE.key.reveal(), None)
+    other_form = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    change(
+        target / "privkey.pem",
+        b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + other_form,
+    )
+    assert isinstance(read(target), Present)
+
+
+def test_a_bundle_that_is_damaged_is_lacking(tmp_path: Path) -> None:
+    store_in(tmp_path, formats=["pem", "pkcs12"]).publish(BUNDLE, make_metadata(BUNDLE), deadline=soon())
+    target = tmp_path / "test"
+    assert isinstance(state := read(target, formats=["pem", "pkcs12"]), Present)
+    assert state.lacks is None
+    change(target / "bundle.p12", (target / "bundle.p12").read_bytes()[:-1])
+    assert isinstance(state := read(target, formats=["pem", "pkcs12"]), Present)
+    assert state.lacks == "bundle.p12 damaged"
 
 
 def test_a_chain_that_nothing_has_is_unusable(target: Path) -> None:
@@ -134,7 +169,7 @@ def test_an_unprivileged_user_is_told_what_is_missing(tmp_path: Path) -> None:
     assert run_driver("unprivileged_driver", str(tmp_path)).stdout == "done\n"
 
 
-def test_the_key_is_not_read(target: Path) -> None:
+def test_the_key_is_not_read_unless_it_was_changed(target: Path) -> None:
     opened: list[str] = []
     hook = opened.append
     sys.addaudithook(lambda event, args: hook(str(args[0])) if event == "open" and hook else None)

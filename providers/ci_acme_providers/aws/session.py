@@ -28,6 +28,7 @@ from botocore.session import Session
 
 from ci_acme.errors import SecretError
 from ci_acme.ports import ProviderContext
+from ci_acme_providers.aws import pages
 from ci_acme_providers.aws.config import AwsAccess
 from ci_acme_providers.aws.patience import Patience
 
@@ -118,6 +119,7 @@ def _create(
     )
     service_id = made.meta.service_model.service_id.hyphenize()
     made.meta.events.register_first(f"needs-retry.{service_id}", Patience(context.clock, ATTEMPTS))
+    made.meta.events.register(f"after-call.{service_id}", pages.mark)
     return made
 
 

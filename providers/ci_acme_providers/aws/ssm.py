@@ -1,7 +1,8 @@
 """The `aws-ssm` store: one SecureString parameter of Systems Manager.
 
 A parameter is replaced as one, and without a condition: whoever writes last wins. Its description, which is written
-together with the value, says which certificate it is; the metadata are in tags that were there before.
+together with the value, says which certificate it is, and in which version: who overwrites the value alone may leave
+the description as it is. The metadata are in tags that were there before.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ from ci_acme_providers.aws.store_base import (
 from ci_acme_providers.aws.store_config import SsmSettings
 from ci_acme_providers.aws.store_faults import AwsFault
 
-_POINTER: Final = re.compile(r"ci-acme:([0-9a-f]{64})")
-_DESCRIPTION: Final = "TLS certificate and key, written by ci-acme:{}"
+_POINTER: Final = re.compile(r"ci-acme:([0-9a-f]{64})(?: as version (\d+))?")
+_DESCRIPTION: Final = "TLS certificate and key, written by ci-acme:{} as version {}"
 _PASSING: Final = frozenset({"InvalidResourceId", "ParameterAlreadyExists", "ParameterNotFound", "TooManyUpdates"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A parameter without its value: `identity` is what its description points at, if it is ours."""
+    """A parameter without its value: `identity` is what its description points at, if it is of this version."""
 
     version: int
     identity: str | None
@@ -178,17 +179,18 @@ class SsmStore(AwsStore):
         """The new version; None if somebody else was faster, or a deletion is not through yet."""
         try:
             if seen is None:
-                return self._put(value, identity, Overwrite=False, Tags=tag_list(tags))
+                return self._put(value, identity, 1, Overwrite=False, Tags=tag_list(tags))
             if len({**seen.tags, **tags}) > store_tags.LIMIT:
                 self._untag(store_tags.others(seen.tags, identity, seen.identity))
             self._tag(store_tags.with_blanks(seen.tags, tags, identity))
-            return self._put(value, identity, Overwrite=True)
+            return self._put(value, identity, seen.version + 1, Overwrite=True)
         except AwsFault as fault:
             if fault.code in _PASSING:
                 return None
             raise
 
-    def _put(self, value: str, identity: str, **more: Any) -> int:
+    def _put(self, value: str, identity: str, version: int, **more: Any) -> int | None:
+        """The version that was made; None if it is not the one that the description says."""
         key = {"KeyId": self._settings.kms_key} if self._settings.kms_key else {}
         answer = self._call(
             "put_parameter",
@@ -196,11 +198,11 @@ class SsmStore(AwsStore):
             Value=value,
             Type="SecureString",
             Tier=self._settings.tier.capitalize(),
-            Description=_DESCRIPTION.format(identity),
+            Description=_DESCRIPTION.format(identity, version),
             **key,
             **more,
         )
-        return int(answer["Version"])
+        return version if int(answer["Version"]) == version else None
 
     def _reads_back(self, version: int, value: str) -> bool:
         """Whether this version has the value, as far as we may read it; a parameter may show a moment later."""
@@ -235,7 +237,9 @@ class SsmStore(AwsStore):
             if fault.code == "InvalidResourceId":
                 return None  # deleted meanwhile
             raise
-        return _Seen(int(described["Version"]), pointer[1] if pointer else None, tags)
+        version = int(described["Version"])
+        ours = pointer is not None and int(pointer[2] or version) == version
+        return _Seen(version, pointer[1] if pointer is not None and ours else None, tags)
 
     def _described(self) -> Mapping[str, Any] | None:
         """A page may be empty and not the last."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ci_acme.model import secret
 from ci_acme.storing import Refused
-from ci_acme_providers.aws import denials
+from ci_acme_providers.aws import denials, pages
 from ci_acme_providers.aws.config import AwsAccess
 
 _KMS: Final = ("EncryptionFailure", "DecryptionFailure", "InvalidKeyId", "KMS")
@@ -61,7 +61,7 @@ def call(client: Any, access: AwsAccess, operation: str, arguments: Mapping[str,
         action = f"{service}:{name}"
         fault = _fault(error, access, _ACTIONS.get(action, action))
     else:
-        if not _is_page(answer):
+        if not pages.is_page(answer):
             return answer
         action, fix = (
             f"{service}:{client.meta.method_to_api_mapping[operation]}",
@@ -69,12 +69,6 @@ def call(client: Any, access: AwsAccess, operation: str, arguments: Mapping[str,
         )
         fault = AwsFault("NotOfAws", action, "a page has come instead of an answer of AWS", fix=fix)
     raise fault  # out here, no exception of the SDK hangs on it
-
-
-def _is_page(answer: Mapping[str, Any]) -> bool:
-    """Whether a proxy has answered: the SDK reads its page as an answer that says nothing. An object has an ETag."""
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return str(headers.get("content-type", "")).startswith("text/html") and "ETag" not in answer
 
 
 def harmless(text: str) -> str:

@@ -73,7 +73,7 @@ class FileStore(Store):
         return self._link.as_posix()
 
     def read(self, *, deadline: Deadline) -> StoreState:
-        """What is there; the bytes of the key are not read."""
+        """What is there; the bytes of the key are read only if somebody has changed them since they were written."""
         with self.errors(StoreReadError, "read", deadline):
             return self._observe(self._judge, deadline) or Absent()
 
@@ -255,24 +255,24 @@ class FileStore(Store):
 
     def _files(self, bundle: Bundle, metadata: Metadata) -> dict[str, bytes]:
         """The bytes of every file of a generation. Raises `Refused` and `SecretError` if bundle.p12 cannot be made."""
-        files = {
-            contents.KEY: bundle.key.reveal(),
+        public = {
             contents.CERTIFICATE: bundle.certificate,
             contents.CHAIN: bundle.chain,
             contents.FULLCHAIN: bundle.fullchain,
             contents.METADATA: contents.metadata_text(metadata),
         }
+        private = {contents.KEY: bundle.key.reveal()}  # first: what is younger than the certificate was changed
         if "pkcs12" not in self._settings.formats:
-            return files
+            return private | public
         from ci_acme import pkcs12  # cryptography
 
         try:
-            files[contents.PKCS12] = pkcs12.make(bundle, self.context.certificate, self._password())
+            private[contents.PKCS12] = pkcs12.make(bundle, self.context.certificate, self._password())
         except ValueError:
             raise Refused(
                 f"{contents.PKCS12} cannot be made of the key and chain", fix="remove 'pkcs12' from the store's formats"
             ) from None  # its text and its frames are about the key
-        return files
+        return private | public
 
     def _password(self) -> Secret | None:
         """The password of bundle.p12; None for the empty one. Raises `SecretError`."""

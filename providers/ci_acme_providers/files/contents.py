@@ -15,7 +15,7 @@ from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Present, StoreState, Unusable
 from ci_acme.storing import metadata_of
-from ci_acme_providers.files import pem
+from ci_acme_providers.files import keys, pem
 from ci_acme_providers.files.disk import (
     Access,
     NotAFile,
@@ -72,7 +72,10 @@ def metadata_text(metadata: Metadata) -> bytes:
 
 
 def judge(generation: Snapshot, *, pkcs12: bool) -> StoreState:
-    """What a generation holds, without opening the private key. Raises `OSError`."""
+    """What a generation holds. What is private is read only if it was changed since, by who may read it.
+
+    Raises `OSError`.
+    """
     try:
         return _judge(generation, pkcs12=pkcs12)
     except NotAFile as error:
@@ -85,18 +88,37 @@ def _judge(generation: Snapshot, *, pkcs12: bool) -> StoreState:
     if certificate is None:
         there = sorted(name for name, size in sizes.items() if size is not None)
         return Unusable(f"{CERTIFICATE} is missing beside {', '.join(there)}") if there else Absent()
-    sha256 = pem.fingerprint(certificate)
-    if sha256 is None:
+    sha256, der = pem.fingerprint(certificate), pem.certificate_der(certificate)
+    if sha256 is None or der is None:
         return Unusable(f"{CERTIFICATE} holds no PEM certificate")
     if not sizes[KEY]:
         return Unusable(f"{KEY} is {'missing' if sizes[KEY] is None else 'empty'}")
+    key = _if_changed(generation, KEY)
+    if key is not None and not keys.is_key_of(key, der):
+        return Unusable(f"{KEY} is not the key of {CERTIFICATE}")
     chain = chain_of(generation, certificate)
     if isinstance(chain, str):
         return Unusable(chain)
     expected = (FULLCHAIN, CHAIN, PKCS12) if pkcs12 else (FULLCHAIN, CHAIN)
     missing = [name for name in expected if sizes[name] is None]
     lacks = f"{', '.join(missing)} missing" if missing else None
+    bundle = _if_changed(generation, PKCS12) if pkcs12 else None
+    if bundle is not None and not keys.is_whole(bundle):
+        lacks = f"{PKCS12} damaged"
     return Present(certificate, chain, _metadata(generation, sha256), sha256, lacks)
+
+
+def _if_changed(generation: Snapshot, name: str) -> bytes | None:
+    """What a private file holds if it was written after the certificate, which we write later; None if it was not.
+
+    None too if it may not be read, as by who only looks. Raises `OSError`.
+    """
+    if generation.modified(name) <= generation.modified(CERTIFICATE):
+        return None
+    try:
+        return generation.read(name)
+    except PermissionError:
+        return None
 
 
 def chain_of(generation: Snapshot, certificate: bytes) -> bytes | str:

@@ -134,12 +134,13 @@ class Snapshot:
 
     def size(self, name: str) -> int | None:
         """The size of a regular file without opening it; None if there is none."""
-        try:
-            by_path = self._descriptor is None
-            there = (self._path / name).stat() if by_path else os.stat(name, dir_fd=self._descriptor)
-        except FileNotFoundError:
-            return None
-        return there.st_size if stat.S_ISREG(there.st_mode) else None
+        there = self._stat(name)
+        return None if there is None else there.st_size
+
+    def modified(self, name: str) -> int:
+        """When a regular file was written, in nanoseconds; 0 if there is none."""
+        there = self._stat(name)
+        return 0 if there is None else there.st_mtime_ns
 
     def remove(self, name: str) -> None:
         """Remove one file if that is possible."""
@@ -161,6 +162,14 @@ class Snapshot:
     def owner(self) -> int | None:
         """The owner's uid, where the system has one."""
         return None if self._descriptor is None else os.fstat(self._descriptor).st_uid
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:
+            by_path = self._descriptor is None
+            there = (self._path / name).stat() if by_path else os.stat(name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return None
+        return there if stat.S_ISREG(there.st_mode) else None
 
     def _open(self, name: str, flags: int) -> int:
         if self._descriptor is None:

@@ -203,13 +203,13 @@ class GoogleCloudDns:
                 pause = min(pause * 1.6, most)
 
     def check_access(self, zone: Zone, names: Sequence[str], *, deadline: Deadline) -> None:
-        """Ask which permissions there are; where even that is not permitted, read a record set at least."""
+        """Ask which permissions there are; where even that is not permitted, or unknown, read a record set at least."""
         wanted = [*DNS_READ, *DNS_CHANGE]
         path = f"{self._zone_path(zone)}:testIamPermissions"
         try:
             document = self._api.call(Call("POST", path, {}, {"permissions": wanted}), deadline=deadline)
         except Refusal as error:
-            if error.code != 403 or error.disabled:
+            if not (error.unknown or error.code == 403) or error.disabled:
                 raise self._fault(error, "ask for permissions", DNS_ZONE, zone) from None
             self._read(zone, list(names[:1]), deadline)
             return

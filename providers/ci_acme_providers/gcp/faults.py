@@ -62,6 +62,11 @@ class Refusal(Exception):
         return self.code == 404
 
     @property
+    def unknown(self) -> bool:
+        """Whether a method does not exist there, asked of a thing that does: emulators have fewer than Google."""
+        return self.code in {404, 405, 501}
+
+    @property
     def denied(self) -> bool:
         """Whether a permission lacks."""
         return self.code in {401, 403} and not self.limited

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from ci_acme.errors import DeliveryError, StoreNotWritable, StoreReadError
@@ -25,6 +26,9 @@ from ci_acme_providers.gcp.secrets_api import MAX_BYTES, Secrets, Version
 from ci_acme_providers.gcp.store_base import GoogleStore
 
 _ENDED: Final = frozenset({"DISABLED", "DESTROYED"})
+_HIDDEN: Final = "UNKNOWN"
+_IN_BETWEEN: Final = timedelta(seconds=60)
+"""For so long a version without metadata may be one that is being written."""
 
 
 class SecretManagerStore(GoogleStore):
@@ -75,31 +79,40 @@ class SecretManagerStore(GoogleStore):
                 metadata, number = secret_fields.told(secret)
                 if metadata is None:
                     return self._without_metadata(secret, deadline)
-                state = self._state_of(number, deadline)
+                state, lacks = self._serving(secret, number, deadline)
                 if state not in _ENDED:
-                    return Present(None, b"", metadata, number)
+                    return Present(None, b"", metadata, number, lacks)
                 if secret_fields.told(self._api.get(self._name(), deadline))[1] == number:  # nobody moved on meanwhile
                     return Unusable(f"version {number} of the secret is {state.lower()}")
 
-    def _state_of(self, number: str, deadline: Deadline) -> str:
-        """The state of a version; unknown where only the secret may be read."""
+    def _serving(self, secret: Mapping[str, Any], number: str, deadline: Deadline) -> tuple[str, str | None]:
+        """The state of a version, and why readers get another one, if they do: by the alias, else as the latest."""
+        alias = self._settings.alias
+        if alias is not None:
+            moved = (secret.get("versionAliases") or {}).get(alias) != number
+            return _state(self._version(number, deadline)), f"the alias {alias}" if moved else None
+        latest = self._version("latest", deadline)
+        if not isinstance(latest, Version) or latest.number == number:
+            return _state(latest), None
+        young = latest.created is not None and deadline.clock.now() - latest.created < _IN_BETWEEN
+        lacks = None if young else f"version {latest.number} without metadata is the latest"
+        return _state(self._version(number, deadline)), lacks
+
+    def _version(self, number: str, deadline: Deadline) -> Version | str | None:
+        """A version; None if there is none, a word where only the secret may be read."""
         try:
-            version = self._api.version(self._name(), number, deadline)
+            return self._api.version(self._name(), number, deadline)
         except Refusal as error:
             if error.code != 403 or error.disabled:
                 raise
-            return "UNKNOWN"
-        return "DESTROYED" if version is None else version.state
+            return _HIDDEN
 
     def _without_metadata(self, secret: Mapping[str, Any], deadline: Deadline) -> StoreState:
         """A secret that was made in advance and is still empty, somebody else's, or one that a killed run left."""
-        try:
-            latest = self._api.version(self._name(), "latest", deadline)
-        except Refusal as error:
-            if error.code != 403 or error.disabled:
-                raise
+        state = _state(self._version("latest", deadline))
+        if state == _HIDDEN:
             return Unusable("the secret has no metadata of ci-acme, and its versions cannot be seen")
-        if latest is None or latest.state == "DESTROYED":
+        if state == "DESTROYED":
             return Absent()
         if secret_fields.is_ours(secret):
             return Unusable("the secret has a version without metadata, as a run that was killed leaves it")
@@ -285,3 +298,10 @@ class SecretManagerStore(GoogleStore):
     def _held(self, version: Version) -> Bundle | None:
         assert version.payload is not None
         return self.content.bundle(version.payload.reveal())
+
+
+def _state(version: Version | str | None) -> str:
+    """What may be known of a version; one that is not there was destroyed."""
+    if isinstance(version, str):
+        return version
+    return "DESTROYED" if version is None else version.state

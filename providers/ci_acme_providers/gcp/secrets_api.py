@@ -7,9 +7,11 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from ci_acme.dataclass import dataclass, field
+from ci_acme.model.records import parse_time
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Deadline
 from ci_acme_providers.gcp.api import Call, backoff, rest
@@ -30,6 +32,7 @@ class Version:
     number: str
     state: str = "ENABLED"
     payload: Secret | None = field(default=None, repr=False)
+    created: datetime | None = None
     checked: bool = False
     """Whether the service compared what it stored with our checksum."""
 
@@ -146,9 +149,14 @@ class Secrets:
         self._api.call(Call("POST", f"{name}/versions/{number}:destroy", {}, {}), deadline=deadline)
 
     def held(self, name: str, permissions: Sequence[str], deadline: Deadline) -> frozenset[str]:
-        """Those of the permissions that the caller has on the secret; none on one that does not exist."""
+        """Those of the permissions that the caller has on the secret, all of them if nobody can tell."""
         body = {"permissions": list(permissions)}
-        document = self._api.call(Call("POST", f"{name}:testIamPermissions", {}, body), deadline=deadline)
+        try:
+            document = self._api.call(Call("POST", f"{name}:testIamPermissions", {}, body), deadline=deadline)
+        except Refusal as error:
+            if error.unknown:
+                return frozenset(permissions)
+            raise
         return frozenset(document.get("permissions") or ())
 
     def _optional(self, call: Call, deadline: Deadline) -> Mapping[str, Any] | None:
@@ -165,8 +173,16 @@ def _version(document: Mapping[str, Any]) -> Version:
     return Version(
         _number(document),
         str(document.get("state") or "ENABLED"),
+        created=_time(document.get("createTime")),
         checked=document.get("clientSpecifiedPayloadChecksum") is True,
     )
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        return parse_time(str(text))
+    except ValueError:
+        return None
 
 
 def _number(document: Mapping[str, Any]) -> str:
