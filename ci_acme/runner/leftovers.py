@@ -101,17 +101,17 @@ class RunJournal(Journal):
             and (item.name, item.value) in wanted
             and is_over(item.run, self._services)
         ]
-        for run in {item.run for item in left}:
-            with _alone_with(run, self._services, deadline):  # who removes them now, ends that first
-                still = Journal(self._state, run).open_items()
-                self.take_over([item for item in left if item.run == run and item in still])
+        if left:
+            with _alone_with_leftovers(entry, zone, self._services, deadline):  # who removes them now, ends that first
+                still = open_items(self._state)
+                self.take_over([item for item in left if item in still])
         return {(item.name, item.value) for item in left}
 
 
 @contextmanager
-def _alone_with(run: str, services: Services, deadline: Deadline) -> Generator[None]:
-    """Within, nobody else removes or takes over what a run that is over has left."""
-    key, what = json.dumps(["leftovers", run]), f"what run {run} has left"
+def _alone_with_leftovers(entry: str, zone: Zone, services: Services, deadline: Deadline) -> Generator[None]:
+    """Within, nobody else removes or takes over what runs that are over have left in a zone."""
+    key, what = json.dumps(["leftovers", entry, zone.name]), f"what earlier runs have left in {zone.name}"
     grant = services.leases().acquire(key, f"run {services.run_id}", what=what, deadline=deadline)
     assert grant is not None
     with grant.kept():
@@ -180,7 +180,7 @@ def _remove(
 
     @contextmanager
     def claim(_: Sequence[Placement]) -> Generator[Sequence[Placement]]:
-        with _alone_with(first.run, services, deadline):
+        with _alone_with_leftovers(first.entry, first.zone, services, deadline):
             still = journal.open_items()  # a run may have taken over what it needs
             ended = [item for item in items if item in still]
             needed = _needed(engine, services) if ended else set()
