@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from ci_acme.dataclass import dataclass
+from ci_acme.model.keypair import is_key_of
 from ci_acme.model.material import Bundle, KeyType
 from ci_acme.model.secret import Secret
 
@@ -182,13 +183,26 @@ def public_part(fields: Mapping[str, bytes], shape: Shape) -> tuple[bytes, bytes
     return (found[0], b"".join(found[1:])) if found else None
 
 
+def belongs_together(fields: Mapping[str, bytes], shape: Shape) -> bool:
+    """Whether no key in the clear is of another certificate than the leaf. Raises `ValueError` for broken base64."""
+    leaf = next(iter(_certificates(fields, shape)), b"")
+    der = _der(leaf)
+    held = [_plain(fields[field], shape) for field, part in shape.fields.items() if part in {"key", "combined"}]
+    return der is None or all(is_key_of(data, der) for data in held)
+
+
 def fingerprint(pem: bytes) -> str | None:
     """The SHA-256 of the first certificate in a PEM text, lower-case hex; None if there is none."""
+    der = _der(pem)
+    return None if der is None else hashlib.sha256(der).hexdigest()
+
+
+def _der(pem: bytes) -> bytes | None:
     block = next(iter(pem_blocks(pem, "CERTIFICATE")), None)
     if block is None:
         return None
     try:
-        return hashlib.sha256(binascii.a2b_base64(b"".join(block.splitlines()[1:-1]))).hexdigest()
+        return binascii.a2b_base64(b"".join(block.splitlines()[1:-1]))
     except binascii.Error:
         return None
 

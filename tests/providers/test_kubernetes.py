@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ci_acme.errors import ConfigError, DeliveryError, StoreNotWritable, StoreReadError
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import PendingOrder
-from ci_acme.ports import Absent, PermissionRequest, Present, Retired
+from ci_acme.ports import Absent, PermissionRequest, Present, Retired, Unusable
 from ci_acme.testing.material import make_bundle, make_metadata
 from ci_acme.testing.store_contract import soon
 from ci_acme_providers.kubernetes import session
@@ -265,13 +265,26 @@ def test_a_read_asks_for_metadata_alone_until_somebody_else_has_written(cluster:
     assert isinstance(state, Present)
     assert state.metadata == make_metadata(bundle)
     other = make_bundle()
-    text = {"tls.crt": base64.b64encode(other.fullchain).decode(), "tls.key": base64.b64encode(b"k").decode()}
-    request(cluster, "PATCH", "/site", {"data": text})
+    crt, key = (base64.b64encode(data).decode() for data in (other.fullchain, other.key.reveal()))
+    request(cluster, "PATCH", "/site", {"data": {"tls.crt": crt, "tls.key": key}})
     state = make().read(deadline=soon())
     assert isinstance(state, Present)
     assert (state.certificate, state.metadata) == (other.certificate, None)
     with pytest.raises(DeliveryError, match="not of ci-acme"):
         make().retire(purge=False, deadline=soon())
+
+
+@pytest.mark.parametrize("key", [b"junk", make_bundle().key.reveal()])
+def test_a_key_that_somebody_exchanged_is_seen(cluster: FakeKubernetes, make: Any, key: bytes) -> None:
+    publish(make())
+    change = {"data": {"tls.key": base64.b64encode(key).decode()}}
+    request(cluster, "PATCH", "/site", change)
+    assert make().read(deadline=soon()) == Unusable("the Secret has a key that is not its certificate's")
+    bundle = publish(make())
+    assert isinstance(make().read(deadline=soon()), Present)
+    assert make().read_bundle(deadline=soon()) == bundle
+    request(cluster, "PATCH", "/site", change)
+    assert make().retire(purge=False, deadline=soon()) is Retired.REMOVED, "the certificate is ours"
 
 
 def test_a_change_of_others_in_between_is_taken_over_and_another_certificate_is_not(

@@ -157,16 +157,28 @@ def test_what_somebody_wrote_over_ours_is_not_taken_for_ours(vault: FakeVault) -
     with pytest.raises(DeliveryError, match="another certificate by now"):
         store.annotate(make_metadata(bundle), deadline=soon())
     other = make_bundle()
-    text = {"private_key": "-", "certificate": other.certificate.decode(), "chain": "", "fullchain": ""}
+    text = {"private_key": other.key.reveal().decode(), "certificate": other.certificate.decode(), "chain": ""}
     put(vault, "secret/data/team/tls", {**text, "fullchain": other.fullchain.decode()})
     state = store.read(deadline=soon())
     assert isinstance(state, Present)
     assert (state.certificate, state.metadata) == (other.certificate, None)
-    kept = {**vault.secrets[KEY].versions[1]["data"], "fullchain": other.fullchain.decode()}
-    put(vault, "secret/data/team/tls", kept)  # our own note beside another certificate
-    state = store.read(deadline=soon())
+    first = vault.secrets[KEY].versions[1]["data"]
+    put(vault, "secret/data/team/tls", {**first, **text, "fullchain": other.fullchain.decode()})
+    state = store.read(deadline=soon())  # our own note beside another certificate
     assert isinstance(state, Present)
     assert state.metadata is None
+
+
+@pytest.mark.parametrize("key", ["junk", make_bundle().key.reveal().decode()])
+def test_a_key_that_somebody_exchanged_is_seen(vault: FakeVault, key: str) -> None:
+    store = make(vault)
+    publish(store)
+    put(vault, "secret/data/team/tls", {**vault.secrets[KEY].versions[1]["data"], "private_key": key})
+    assert store.read(deadline=soon()) == Unusable("version 2 has a key that is not its certificate's")
+    bundle = publish(store)
+    assert store.read_bundle(deadline=soon()) == bundle
+    put(vault, "secret/data/team/tls", {**vault.secrets[KEY].versions[3]["data"], "private_key": key})
+    assert store.retire(purge=False, deadline=soon()) is Retired.REMOVED, "the certificate is ours"
 
 
 def test_a_run_that_died_between_version_and_metadata_is_made_good(vault: FakeVault) -> None:

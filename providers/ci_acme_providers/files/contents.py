@@ -10,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ci_acme.model.keypair import is_key_of, is_whole
 from ci_acme.model.material import Bundle
 from ci_acme.model.records import Metadata
 from ci_acme.model.secret import Secret
 from ci_acme.ports import Absent, Present, StoreState, Unusable
 from ci_acme.storing import metadata_of
-from ci_acme_providers.files import keys, pem
+from ci_acme_providers.files import pem
 from ci_acme_providers.files.disk import (
     Access,
     NotAFile,
@@ -94,7 +95,7 @@ def _judge(generation: Snapshot, *, pkcs12: bool) -> StoreState:
     if not sizes[KEY]:
         return Unusable(f"{KEY} is {'missing' if sizes[KEY] is None else 'empty'}")
     key = _if_changed(generation, KEY)
-    if key is not None and not keys.is_key_of(key, der):
+    if key is not None and not is_key_of(key, der):
         return Unusable(f"{KEY} is not the key of {CERTIFICATE}")
     chain = chain_of(generation, certificate)
     if isinstance(chain, str):
@@ -103,7 +104,7 @@ def _judge(generation: Snapshot, *, pkcs12: bool) -> StoreState:
     missing = [name for name in expected if sizes[name] is None]
     lacks = f"{', '.join(missing)} missing" if missing else None
     bundle = _if_changed(generation, PKCS12) if pkcs12 else None
-    if bundle is not None and not keys.is_whole(bundle):
+    if bundle is not None and not is_whole(bundle):
         lacks = f"{PKCS12} damaged"
     return Present(certificate, chain, _metadata(generation, sha256), sha256, lacks)
 

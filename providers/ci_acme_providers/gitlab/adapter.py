@@ -129,13 +129,17 @@ class GitlabStore(CompanionStore):
             )
 
     def _leaf(self, values: Mapping[str, str]) -> str | None:
-        """The SHA-256 of the certificate in the values, where our shape shows it."""
+        """The SHA-256 of the certificate in the values, where our shape shows it; none that fits for another's key."""
         if set(self.names()) - set(values):
             return None
         try:
-            public = shapes.public_part(self.fields_of(values), self.content.shape)
+            fields = self.fields_of(values)
+            public = shapes.public_part(fields, self.content.shape)
+            together = shapes.belongs_together(fields, self.content.shape)
         except ValueError:
             return None
+        if not together:
+            return ""
         return shapes.fingerprint(public[0]) if public else None
 
     # --- requests

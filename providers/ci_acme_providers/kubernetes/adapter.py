@@ -73,22 +73,24 @@ class KubernetesStore(RestStore):
             found = self._secrets.read(self._name, deadline, whole=True)
             return None if found is None else self._bundle(found)
 
-    def _judge(self, found: Found, deadline: Deadline) -> StoreState:
+    def _judge(self, found: Found, deadline: Deadline, *, any_key: bool = False) -> StoreState:
+        """With `any_key` whose certificate is there says whose the Secret is, whatever became of its key."""
         if found.deleting is not None:
             return Absent(f"deleted, and kept by the finalizers {', '.join(found.deleting)}")
         metadata = metadata_of(found.annotations.get(_METADATA))
         if metadata is None or found.changed_by(self._fields_of(found)) is not None:
             whole = self._secrets.read(self._name, deadline, whole=True)
-            return Absent() if whole is None else self._judge_data(whole)
+            return Absent() if whole is None else self._judge_data(whole, any_key=any_key)
         other = found.annotations.get(_SHAPE) != self.content.shape.fingerprint
         lacks = OTHER_SHAPE if other else None
         return Present(None, b"", metadata, metadata.sha256, lacks)
 
-    def _judge_data(self, found: Found) -> StoreState:
+    def _judge_data(self, found: Found, *, any_key: bool) -> StoreState:
         """What a Secret holds that we did not make, or that somebody has changed since."""
         try:
             fields = {name: found.data[name] for name in self.content.shape.fields}
             public = shapes.public_part(fields, self.content.shape)
+            together = any_key or shapes.belongs_together(fields, self.content.shape)
         except KeyError as missing:
             return Unusable(f"the Secret lacks the field {missing.args[0]}")
         except ValueError as error:
@@ -97,6 +99,8 @@ class KubernetesStore(RestStore):
             return Unusable(
                 f"{found.changed_by(self.content.shape.fields) or 'somebody'} has changed it since ci-acme wrote it"
             )
+        if not together:
+            return Unusable("the Secret has a key that is not its certificate's")
         metadata = metadata_of(found.annotations.get(_METADATA))
         if metadata is not None and shapes.fingerprint(public[0]) != metadata.sha256:
             metadata = None
@@ -253,7 +257,7 @@ class KubernetesStore(RestStore):
                 found = self._secrets.read(self._name, deadline, whole=False)
                 if found is None or found.deleting is not None:
                     return Retired.ABSENT
-                state = self._judge(found, deadline)
+                state = self._judge(found, deadline, any_key=True)
                 if not isinstance(state, Present) or state.metadata is None:
                     raise not_removed("it is not of ci-acme")
                 try:

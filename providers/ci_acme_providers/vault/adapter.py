@@ -80,7 +80,8 @@ class VaultStore(RestStore):
                 return None
             return None if version is None else self._bundle(version)
 
-    def _judge(self, key: Key | None, deadline: Deadline) -> StoreState:
+    def _judge(self, key: Key | None, deadline: Deadline, *, any_key: bool = False) -> StoreState:
+        """With `any_key` whose certificate is there says whose the version is, whatever became of its key."""
         if key is None or key.gone is not None:
             return Absent(key.gone if key is not None and key.recoverable else None)
         metadata = _bound(key)
@@ -94,18 +95,21 @@ class VaultStore(RestStore):
             return Unusable(f"version {key.current} has no metadata of ci-acme, and may not be read")
         if version is None:
             return Absent()
-        return self._judge_fields(version, key, deadline)
+        return self._judge_fields(version, key, deadline, any_key=any_key)
 
-    def _judge_fields(self, version: Version, key: Key, deadline: Deadline) -> StoreState:
+    def _judge_fields(self, version: Version, key: Key, deadline: Deadline, *, any_key: bool) -> StoreState:
         """A version without a copy of its metadata: it is being written, its writer was killed, or it is not ours."""
         own = metadata_of(version.fields.get(OWN_FIELD))
         try:
             fields = shapes.of_texts(version.fields, self.content.shape)
             public = shapes.public_part(fields, self.content.shape)
+            together = any_key or shapes.belongs_together(fields, self.content.shape)
         except ValueError as error:
-            fields, public = None, None
+            fields, public, together = None, None, True
             if own is None:
                 return Unusable(f"version {version.number} {error}")
+        if not together:
+            return Unusable(f"version {version.number} has a key that is not its certificate's")
         certificate, chain = public or (None, b"")
         if certificate is not None and own is not None and shapes.fingerprint(certificate) != own.sha256:
             own = None  # somebody has written another certificate over it, field by field
@@ -250,7 +254,7 @@ class VaultStore(RestStore):
         with self.errors(DeliveryError, "remove", deadline):
             self.unstage(deadline=deadline)
             key = self._secret.look(deadline)
-            state = self._judge(key, deadline)
+            state = self._judge(key, deadline, any_key=True)
             if key is None or (isinstance(state, Absent) and not (purge and _MANAGED in key.custom)):
                 return Retired.ABSENT
             if isinstance(state, Unusable) or (isinstance(state, Present) and state.metadata is None):

@@ -1,4 +1,4 @@
-"""Whether a key file is whole and of a certificate, told by its public part, without a cryptography library.
+"""Whether a key is whole and of a certificate, told by its public part, without a cryptography library.
 
 Loading one takes longer than everything else that a run does which has nothing to do.
 """
