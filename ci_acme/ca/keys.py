@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
 from typing import Final, TypeAlias
 
 from cryptography import x509
@@ -16,10 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 
-from ci_acme.ca.jws import b64
+from ci_acme.ca.jws import b64, unb64
 from ci_acme.errors import AccountError, InternalError
 from ci_acme.model.material import KeyType
 from ci_acme.model.secret import Secret
@@ -141,6 +143,31 @@ def refuse_account_key(key: PrivateKey, account_jwk: Mapping[str, str]) -> None:
             "the account key must not be the key of a certificate (RFC 8555 section 11.1)",
             fix="remove the key of the certificate; a fresh one is made",
         )
+
+
+def refuse_certificate_key(account_jwk: Mapping[str, str], where: str, certificates: Collection[object]) -> None:
+    """The same from the other side: raise if the account key, which `where` names, is already a certificate's.
+
+    `certificates` are the SHA-256 of public keys (SPKI) in hexadecimal.
+    """
+    if certificates and spki_sha256(account_jwk) in certificates:
+        raise AccountError(
+            f"the account key in {where} is the key of a certificate, and must not be used for anything else "
+            "(RFC 8555 section 11.1)",
+            fix="set account_key to a key of its own; a file that is not there is made",
+        )
+
+
+def spki_sha256(jwk: Mapping[str, str]) -> str:
+    """The SHA-256 of a public key as a certificate has it, in hexadecimal. Inverse of `public_jwk` before the hash."""
+    number = {name: int.from_bytes(unb64(jwk[name]), "big") for name in ("x", "y", "n", "e") if name in jwk}
+    key: PublicKey
+    if jwk["kty"] == "EC":
+        curve = ec.SECP256R1() if jwk["crv"] == "P-256" else ec.SECP384R1()
+        key = ec.EllipticCurvePublicNumbers(number["x"], number["y"], curve).public_key()
+    else:
+        key = rsa.RSAPublicNumbers(number["e"], number["n"]).public_key()
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def parse_hmac_key(text: Secret, where: str) -> Secret:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from ci_acme.ca.account import Account, contact_urls
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
-from ci_acme.ca.keys import generate_key, key_to_pem
+from ci_acme.ca.keys import generate_key, key_to_pem, refuse_certificate_key
 from ci_acme.ca.lifecycle import deactivate, key_type, look_up, register, update_contacts
 from ci_acme.ca.problems import problem_kind
 from ci_acme.core.account import AccountReport
 from ci_acme.errors import AccountError, CaError, RateLimited, UsageError
 from ci_acme.hosts import detect_ci
 from ci_acme.runner.key_file import KeyFile
+from ci_acme.runner.key_use import keys_of_certificates
 from ci_acme.runner.rotation import rotate
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class AccountWork:
         account = None if made else look_up(client, self._scope)
         if account is not None:
             return self._report("register", "found", client, self._valid(account))
+        refuse_certificate_key(
+            client.signer.jwk, self._authority.account_key, () if made else keys_of_certificates(self._services)
+        )
         terms = client.directory(self._scope).terms_of_service
         agreed = self._authority.agree_terms or (terms is not None and self._agree(terms))
         if terms is not None and agreed:

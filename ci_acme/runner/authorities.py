@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ci_acme.ca.client import AcmeClient
 from ci_acme.ca.jws import thumbprint
-from ci_acme.ca.keys import generate_key, key_to_pem, load_signer
+from ci_acme.ca.keys import generate_key, key_to_pem, load_signer, refuse_certificate_key
 from ci_acme.ca.lifecycle import register
 from ci_acme.ca.lost import LostOrders
 from ci_acme.ca.scope import Scope
@@ -19,6 +20,7 @@ from ci_acme.errors import AccountError
 from ci_acme.model.secret import Secret
 from ci_acme.runner.flight import lease
 from ci_acme.runner.key_file import KeyFile
+from ci_acme.runner.key_use import keys_of_certificates
 from ci_acme.runner.rotation import refuse_shared_key, settle
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ class Authorities:
             self._made(name)
             reference = self._services.authority(name).account_key
             return thumbprint(load_signer(self._services.read_secret(reference), reference).jwk)
+
+    def refuse_certificate_key(self, name: str, certificates: Collection[object]) -> None:
+        """Raise `AccountError` if the account key is one of these (`keys.refuse_certificate_key`)."""
+        with self._locks[name]:
+            self._made(name)
+            reference = self._services.authority(name).account_key
+            signer = load_signer(self._services.read_secret(reference), reference)
+            refuse_certificate_key(signer.jwk, reference, certificates)
 
     def opened(self, name: str, scope: Scope) -> AcmeClient:
         """A client of a CA by the account key that is there: no key is made, and no account looked for or registered.
@@ -164,6 +174,7 @@ class Authorities:
                 f"the key in {authority.account_key} has no account at {client.host}, and a run in CI registers none",
                 fix="run once with --allow-new-account, or outside CI; then give the job the same account key",
             )
+        refuse_certificate_key(client.signer.jwk, authority.account_key, keys_of_certificates(self._services))
         sandbox = is_loopback(urlsplit(client.directory_url).hostname or "")
         with self._services.quota.account(authority, client.host):
             url = register(

@@ -46,9 +46,17 @@ def issue_from_sources(
         if job.spec.fallbacks:
             _Sources(job, views, services, outcome, scope=scope, guard=guard).run()
         else:
+            _refuse_keys(job.spec, views, services)
             issue(job, _store_of(job, job.spec, views), services, outcome, scope=scope, guard=guard)
     finally:
         outcome.acme_requests += scope.requests.total
+
+
+def _refuse_keys(spec: CertificateSpec, views: list[StoreView], services: Services) -> None:
+    """Before the CA is asked. Raises `AccountError` if the account key is that of the certificate."""
+    held = {view.facts.spki_sha256 for view in views if view.facts is not None}
+    if held:
+        services.authorities.refuse_certificate_key(spec.authority, held)
 
 
 def _store_of(job: Job, spec: CertificateSpec, views: list[StoreView]) -> CertificateStore | None:
@@ -103,6 +111,7 @@ class _Sources:
             except (ConfigError, OrderRefused) as error:  # it cannot serve: nothing of it was tried
                 raise _CannotServe(error.message, fix=error.fix, details=error.details) from error
             self._outcome.kind = OrderKind.NEW  # whatever the first CA would have counted it as
+        _refuse_keys(spec, self._views, self._services)
         job, store = replace(self._job, spec=spec), _store_of(self._job, spec, self._views)
         issue(job, store, self._services, self._outcome, scope=scope, guard=self._guard)
 

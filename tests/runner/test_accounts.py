@@ -295,3 +295,23 @@ def test_a_file_without_content_is_filled_once(tmp_path: Path) -> None:
         assert made.count(True) == 1
         assert path.read_bytes() == keys[made.index(True)].reveal()
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{attempt}.pem" for attempt in range(5)]
+
+
+@pytest.mark.parametrize("key", ["ec-p256", "ec-p384", "rsa-2048"])
+def test_the_key_of_a_certificate_is_refused_as_account_key(world: World, key: str) -> None:
+    """RFC 8555 section 11.1, from the side that a config can get wrong; and the next renewal would overwrite it."""
+    world.config["certificates"]["web"]["key"] = key
+    assert world.issue().error is None
+    before = (world.store / "privkey.pem").read_bytes()
+    known = accounts(world)
+    world.authority["account_key"] = f"file:{world.store / 'privkey.pem'}"
+    with pytest.raises(AccountError, match="is the key of a certificate"):
+        world.account("register")
+    error = world.issue(force=True).error
+    assert isinstance(error, AccountError)
+    assert "is the key of a certificate" in error.message
+    world.config["certificates"]["web"]["stores"][0]["directory"] = str(world.directory / "others")
+    error = world.issue().error
+    assert isinstance(error, AccountError), "the inventory knows it, too"
+    assert accounts(world) == known
+    assert (world.store / "privkey.pem").read_bytes() == before
