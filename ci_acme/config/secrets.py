@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import stat
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from ci_acme.errors import NotAvailable, SecretError
 from ci_acme.model.secret import Secret
+
+_PIPE_SECONDS: Final = 5.0
+"""How long a pipe may take: one that nobody writes to would be waited for without end."""
 
 MAX_SECRET: Final = 1 << 20
 _SCHEMES: Final = ("env", "file", "aws-secrets-manager", "gcp-secret-manager", "azure-key-vault", "vault")
@@ -72,8 +79,7 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> Secret:
 def _from_file(path: str) -> Secret:
     reference = f"file:{path}"
     try:
-        with Path(path).expanduser().open("rb") as file:
-            data = file.read(MAX_SECRET + 1)
+        data = _read(Path(path).expanduser())
     except FileNotFoundError:
         raise SecretError(f"{reference} cannot be read: no such file", fix=f"create {path}, or correct it") from None
     except IsADirectoryError:
@@ -91,3 +97,21 @@ def _from_file(path: str) -> Secret:
     if not value.strip():
         raise SecretError(f"{reference} is empty", fix=f"write the secret to {path}")
     return Secret(value)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file, `MAX_SECRET` and one at most; a pipe (`<(…)`) is read to its end. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        data, ends = b"", time.monotonic() + _PIPE_SECONDS
+        while len(data) <= MAX_SECRET:
+            if pipe and not select.select([descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:
+                raise TimeoutError(errno.ETIMEDOUT, "nobody writes to the end of this pipe")
+            part = os.read(descriptor, MAX_SECRET + 1)
+            if not part:
+                break
+            data += part
+        return data
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,21 @@ def test_reading_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyP
 def test_reading_a_file_strips_one_line_break(tmp_path: Path, written: bytes, expected: bytes) -> None:
     (tmp_path / "s").write_bytes(written)
     assert read_secret(f"file:{tmp_path / 's'}").reveal() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+def test_a_pipe_is_read_to_its_end_and_not_waited_for_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(pipe.write_bytes, b"hunter2\n")
+        assert read_secret(f"file:{pipe}").reveal() == b"hunter2"
+        written.result(10)
+    monkeypatch.setattr("ci_acme.config.secrets._PIPE_SECONDS", 0.1)
+    with pytest.raises(SecretError, match="nobody writes to the end of this pipe"):
+        read_secret(f"file:{pipe}")
 
 
 def test_files_below_home_and_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,9 @@ def test_a_value_that_a_person_changed_is_not_taken_for_ours(gitlab: FakeGitLab)
     kept = variable["value"]
     variable["value"] = base64.b64encode(other.fullchain + other.key.reveal()).decode()  # its description stays
     assert isinstance(make(gitlab).read(deadline=soon()), Unusable)
+    for junk in ("c29tZXRoaW5nIGVsc2U=", "something else", ""):
+        variable["value"] = junk
+        assert isinstance(make(gitlab).read(deadline=soon()), Unusable), junk
     certificates = base64.b64decode(kept).partition(b"-----BEGIN PRIVATE KEY")[0]
     variable["value"] = base64.b64encode(certificates + other.key.reveal()).decode()
     assert isinstance(make(gitlab).read(deadline=soon()), Unusable)

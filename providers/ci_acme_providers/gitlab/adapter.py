@@ -74,7 +74,7 @@ class GitlabStore(CompanionStore):
                 values[name] = value
         shown = values if len(values) == len(marks) else None
         taken = found is not None and companion is None
-        return Seen(companion, marks, taken=taken, leaf=self._leaf(values), values=shown)
+        return Seen(companion, marks, taken=taken, leaf=self._leaf(values, companion), values=shown)
 
     def put_values(self, values: Mapping[str, str], mark: str, deadline: Deadline) -> None:
         """Change each variable, or make it."""
@@ -128,19 +128,23 @@ class GitlabStore(CompanionStore):
                 fix=f"use {grant(self._settings)}",
             )
 
-    def _leaf(self, values: Mapping[str, str]) -> str | None:
-        """The SHA-256 of the certificate in the values, where our shape shows it; none that fits for another's key."""
-        if set(self.names()) - set(values):
+    def _leaf(self, values: Mapping[str, str], companion: Companion | None) -> str | None:
+        """The SHA-256 of the certificate in the values, where our shape shows it; an empty text for what is no such
+        thing, or has the key of another.
+        """
+        claims = [] if companion is None else [companion.current, companion.following]
+        other_shape = any(claim is not None and claim.shape != self.content.shape.fingerprint for claim in claims)
+        if set(self.names()) - set(values) or not self.content.shape.shows_certificate:
             return None
         try:
             fields = self.fields_of(values)
             public = shapes.public_part(fields, self.content.shape)
             together = shapes.belongs_together(fields, self.content.shape)
         except ValueError:
-            return None
-        if not together:
-            return ""
-        return shapes.fingerprint(public[0]) if public else None
+            public, together = None, False
+        if public is None or not together:
+            return None if other_shape else ""
+        return shapes.fingerprint(public[0])
 
     # --- requests
 
