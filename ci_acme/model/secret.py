@@ -64,6 +64,10 @@ def without_secrets(text: str) -> str:
     return text
 
 
+_OPEN: Final = " :,;([{"
+_QUOTES: Final = ("'", '"')
+
+
 def harmless(text: str, most: int = 300) -> str:
     """A server's words on one line of at most `most` characters, without what may be a part of what it was sent.
 
@@ -72,7 +76,10 @@ def harmless(text: str, most: int = 300) -> str:
     """
     line = " ".join(text.partition("-----")[0].split())
     line = _CREDENTIAL.sub("…", line)
-    return _RUN.sub(_hidden, line)[:most].rstrip(" :,;([{'\"")
+    line = _RUN.sub(_hidden, line)[:most].rstrip(_OPEN)
+    while line[-1:] in _QUOTES and line.count(line[-1]) % 2 == 1:  # it was opened, and what it held is gone
+        line = line[:-1].rstrip(_OPEN)
+    return line
 
 
 def _hidden(found: re.Match[str]) -> str:

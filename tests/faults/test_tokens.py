@@ -109,11 +109,13 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
         ("Bearer short-token is not valid", "… is not valid"),
         ("a number 12345678901234567890123456789012345678", "a number …"),
         ("hex 1f3870be274f6c49b3e31a0c6728957f1f3870be274f6c49", "hex …"),
+        ('cannot get "secrets" in the namespace "default"', None),
+        ("illegal value '-----BEGIN PRIVATE KEY-----\nabc' at 'value'", "illegal value"),
         ("two\n lines\tand more", "two lines and more"),
     ],
 )
 def test_words_of_a_server_keep_what_helps(text: str, left: str | None) -> None:
-    assert harmless(text) == (text.rstrip(" :,;([{'\"") if left is None else left)
+    assert harmless(text) == (text if left is None else left)
 
 
 def test_the_canary_finds_parts_of_secrets_and_nothing_else() -> None:
