@@ -12,6 +12,8 @@ _known: Final[dict[str, None]] = {}
 """Every secret of this process, and each line of those that have several: some servers join lines."""
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_~.%\\-]{16,}")
 _CREDENTIAL: Final = re.compile(r"(?i)\b(bearer|basic)\s+\S+|\bya29\.\S+")
+_OPEN: Final = " :,;([{"
+_QUOTES: Final = ("'", '"')
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -62,10 +64,6 @@ def without_secrets(text: str) -> str:
         if known in text:
             text = text.replace(known, "…")
     return text
-
-
-_OPEN: Final = " :,;([{"
-_QUOTES: Final = ("'", '"')
 
 
 def harmless(text: str, most: int = 300) -> str:

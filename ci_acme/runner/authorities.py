@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -64,18 +64,18 @@ class Authorities:
 
     def thumbprint(self, name: str) -> str:
         """Of the account key of a CA (RFC 7638), which is made if it may be and there is none; without a request."""
-        with self._locks[name]:
-            self._made(name)
-            reference = self._services.authority(name).account_key
-            return thumbprint(load_signer(self._services.read_secret(reference), reference).jwk)
+        return thumbprint(self._public_key(name))
 
     def refuse_certificate_key(self, name: str, certificates: Collection[object]) -> None:
         """Raise `AccountError` if the account key is one of these (`keys.refuse_certificate_key`)."""
+        jwk = self._public_key(name)
+        refuse_certificate_key(jwk, self._services.authority(name).account_key, certificates)
+
+    def _public_key(self, name: str) -> Mapping[str, str]:
         with self._locks[name]:
             self._made(name)
             reference = self._services.authority(name).account_key
-            signer = load_signer(self._services.read_secret(reference), reference)
-            refuse_certificate_key(signer.jwk, reference, certificates)
+            return load_signer(self._services.read_secret(reference), reference).jwk
 
     def opened(self, name: str, scope: Scope) -> AcmeClient:
         """A client of a CA by the account key that is there: no key is made, and no account looked for or registered.
