@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -145,76 +145,71 @@ def test_noise_never_raises(noise: list[bytes], keep: int) -> None:
     assert all(isinstance(reply, Answer | Failed) for reply in replies)
 
 
-def test_a_server_that_closes_after_each_answer(make_stub: StubMaker) -> None:
-    """The rest is asked on a new connection; a server that closes without an answer fails."""
-    port = free_port()
-    done = threading.Event()
+@contextmanager
+def tcp_server(serve: Callable[[socket.socket], None]) -> Iterator[Server]:
+    """A server over TCP alone that ends each connection after `serve`."""
+    port, done = free_port(), threading.Event()
     listener = socket.create_server(("127.0.0.1", port))
     listener.settimeout(0.05)
 
-    def serve() -> None:
+    def accept() -> None:
         while not done.is_set():
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
             with connection:
-                connection.settimeout(2)
-                size = int.from_bytes(connection.recv(2), "big")
-                wire = connection.recv(size)
-                if b"\x03bad" not in wire:
-                    reply = reply_to(wire)
-                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+                serve(connection)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=accept)
     thread.start()
     try:
-        server = Server("127.0.0.1", port)
-        good = ask([question(server, f"h{number}.ci.test") for number in range(5)], CLOCK)
-        bad = ask([question(server, "bad.ci.test")], CLOCK)
+        yield Server("127.0.0.1", port)
     finally:
         done.set()
         thread.join()
         listener.close()
+
+
+def send_reply(connection: socket.socket, wire: bytes) -> None:
+    reply = reply_to(wire)
+    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+
+
+def test_a_server_that_closes_after_each_answer() -> None:
+    """The rest is asked on a new connection; a server that closes without an answer fails."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(2)
+        size = int.from_bytes(connection.recv(2), "big")
+        wire = connection.recv(size)
+        if b"\x03bad" not in wire:
+            send_reply(connection, wire)
+
+    with tcp_server(serve) as server:
+        good = ask([question(server, f"h{number}.ci.test") for number in range(5)], CLOCK)
+        bad = ask([question(server, "bad.ci.test")], CLOCK)
     assert all(isinstance(reply, Answer) for reply in good)
     assert isinstance(bad[0], Failed)
     assert bad[0].failure is Failure.BROKEN
 
 
-def test_a_server_that_drops_several_questions_at_once_is_asked_one_by_one(make_stub: StubMaker) -> None:
+def test_a_server_that_drops_several_questions_at_once_is_asked_one_by_one() -> None:
     """As a reset does: an answer that the server has sent is lost with the connection."""
-    port = free_port()
-    done = threading.Event()
-    listener = socket.create_server(("127.0.0.1", port))
-    listener.settimeout(0.05)
     held: list[int] = []
 
-    def serve() -> None:
-        while not done.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            with connection:
-                connection.settimeout(0.3)
-                received = b""
-                with suppress(TimeoutError):
-                    while part := connection.recv(65535):
-                        received += part
-                held.append(received.count(b"\x02ci\x04test"))
-                if held[-1] == 1:
-                    reply = reply_to(received[2:])
-                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(0.3)
+        received = b""
+        with suppress(TimeoutError):
+            while part := connection.recv(65535):
+                received += part
+        held.append(received.count(b"\x02ci\x04test"))
+        if held[-1] == 1:
+            send_reply(connection, received[2:])
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        server = Server("127.0.0.1", port)
+    with tcp_server(serve) as server:
         replies = ask([question(server, f"h{number}.ci.test") for number in range(3)], CLOCK)
-    finally:
-        done.set()
-        thread.join()
-        listener.close()
     assert held == [3, 1, 1, 1]
     assert all(isinstance(reply, Answer) for reply in replies)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ci_acme.sandbox import SandboxCa
 from tests.e2e.lab import ZONE, Lab, SandboxLab
 from tests.servers.bind import KEY, OTHER_KEY, OTHER_SECRET, SECRET, Bind
 from tests.servers.pebble import Pebble
+from tests.servers.proxy import LimitsProxy
 
 MakeLab = Callable[..., Lab]
 
@@ -58,6 +59,17 @@ def sandbox_lab(tmp_path: Path) -> Iterator[SandboxLab]:
         lab = SandboxLab(_folder(tmp_path, "work"), ca, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
         lab.ca = ca
         yield lab
+
+
+@contextmanager
+def proxied(tmp_path: Path, **pebble: Any) -> Iterator[Lab]:
+    """A laboratory whose CA is a proxy before Pebble: its `pebble` is that proxy. The rest is for Pebble."""
+    with (
+        Bind(_folder(tmp_path, "bind"), {ZONE: []}) as bind,
+        Pebble(_folder(tmp_path, "pebble"), dns_server=bind.address, **pebble) as server,
+        LimitsProxy(tmp_path / "proxy", server) as proxy,
+    ):
+        yield Lab(_folder(tmp_path, "work"), proxy, bind)  # type: ignore[arg-type] - what `Lab` reads of a CA is the same
 
 
 def _folder(tmp_path: Path, name: str) -> Path:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import proxied
 from tests.e2e.lab import ZONE, Lab, check_store
-from tests.servers.bind import Bind
-from tests.servers.pebble import Pebble
 from tests.servers.proxy import LimitsProxy, Trouble, cut, down, overloaded, processing, rate_limited, slow
 
 pytestmark = pytest.mark.servers
@@ -19,20 +18,14 @@ NAMES = [f"www.{ZONE}"]
 
 
 @pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[LimitsProxy]:
-    with (
-        Bind(tmp_path / "bind", {ZONE: []}) as bind,
-        Pebble(tmp_path / "pebble", dns_server=bind.address, authz_reuse=100) as pebble,
-        LimitsProxy(tmp_path / "proxy", pebble) as proxy,
-    ):
-        proxy.names = bind  # type: ignore[attr-defined]  # for the lab
-        yield proxy
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with proxied(tmp_path, authz_reuse=100) as lab:
+        yield lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path, proxy: LimitsProxy) -> Lab:
-    (tmp_path / "work").mkdir()
-    return Lab(tmp_path / "work", proxy, proxy.names)  # type: ignore[arg-type]  # what `Lab` reads of a CA is the same
+def proxy(lab: Lab) -> LimitsProxy:
+    return lab.pebble  # type: ignore[return-value] - see `proxied`
 
 
 def seconds_until(moment: str) -> float:

@@ -15,29 +15,22 @@ import pytest
 from ci_acme.clock import SystemClock
 from ci_acme.state.engine import ANY, Engine, open_state
 from ci_acme.state.leases import TTL
+from tests.e2e.conftest import proxied
 from tests.e2e.lab import ZONE, Lab, Ran, check_store, finish
-from tests.servers.bind import Bind
-from tests.servers.pebble import Pebble
 from tests.servers.proxy import Answer, Cut, LimitsProxy, Pass
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[LimitsProxy]:
-    with (
-        Bind(tmp_path / "bind", {ZONE: []}) as bind,
-        Pebble(tmp_path / "pebble", dns_server=bind.address) as pebble,
-        LimitsProxy(tmp_path / "proxy", pebble) as proxy,
-    ):
-        proxy.names = bind  # type: ignore[attr-defined]  # for the lab
-        yield proxy
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with proxied(tmp_path) as lab:
+        yield lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path, proxy: LimitsProxy) -> Lab:
-    (tmp_path / "work").mkdir()
-    return Lab(tmp_path / "work", proxy, proxy.names)  # type: ignore[arg-type]  # what `Lab` reads of a CA is the same
+def proxy(lab: Lab) -> LimitsProxy:
+    return lab.pebble  # type: ignore[return-value] - see `proxied`
 
 
 def kill_at_its_answer(lab: Lab, proxy: LimitsProxy) -> None:
